@@ -1,0 +1,137 @@
+package fhir
+
+import (
+	"bytes"
+	"encoding/json"
+	"slices"
+	"strconv"
+	"time"
+)
+
+// Edit replaces the bytes [From, To) of a resource's raw JSON.
+type Edit struct {
+	From, To int
+	With     []byte
+}
+
+// Quote is s as a JSON string literal.
+func Quote(s string) []byte {
+	b, err := json.Marshal(s)
+	if err != nil { // a Go string always marshals
+		return []byte(`""`)
+	}
+	return b
+}
+
+// Apply returns raw with all edits made. Edits must not overlap; order is free.
+func Apply(raw []byte, edits []Edit) []byte {
+	if len(edits) == 0 {
+		return raw
+	}
+	slices.SortFunc(edits, func(a, b Edit) int { return a.From - b.From })
+	var out bytes.Buffer
+	out.Grow(len(raw) + 64*len(edits))
+	at := 0
+	for _, e := range edits {
+		out.Write(raw[at:e.From])
+		out.Write(e.With)
+		at = e.To
+	}
+	out.Write(raw[at:])
+	return out.Bytes()
+}
+
+// SetID is the edit that gives a resource its logical id: the present value is
+// replaced, else the member is put directly behind resourceType.
+func SetID(r Resource, id string) Edit {
+	if n := r.Root().Get("id"); n.Exists() {
+		from, to := n.Span()
+		return Edit{from, to, Quote(id)}
+	}
+	_, to := r.Root().Get("resourceType").Span()
+	return Edit{to, to, append([]byte(`,"id":`), Quote(id)...)}
+}
+
+// DropServerMeta are the edits that take meta.versionId and meta.lastUpdated
+// out: they belong to the store's Version and are stamped on the way out. A
+// meta that held nothing else goes whole.
+func DropServerMeta(r Resource) []Edit {
+	meta := r.Root().Get("meta")
+	var drop []Edit
+	kept := 0
+	for key, value := range meta.Members() {
+		if key != "versionId" && key != "lastUpdated" {
+			kept++
+			continue
+		}
+		drop = append(drop, dropMember(r, key, value))
+	}
+	if len(drop) > 0 && kept == 0 {
+		return []Edit{dropMember(r, "meta", meta)}
+	}
+	return joinCommas(r.Raw(), drop)
+}
+
+// dropMember removes `"key":value` and one neighbouring comma.
+func dropMember(r Resource, key string, value Node) Edit {
+	from, to := value.Span()
+	from -= len(Quote(key)) + 1
+	raw := r.Raw()
+	if raw[to] == ',' {
+		return Edit{from, to + 1, nil}
+	}
+	if raw[from-1] == ',' {
+		from--
+	}
+	return Edit{from, to, nil}
+}
+
+// joinCommas repairs the one case two neighbouring drops leave a comma before
+// the closing brace: `{"a":1,"versionId":"1","lastUpdated":"…"}`.
+func joinCommas(raw []byte, drop []Edit) []Edit {
+	for i := range drop {
+		last := i == len(drop)-1
+		if last && raw[drop[i].To] == '}' && i > 0 && drop[i-1].To == drop[i].From && raw[drop[i-1].From-1] == ',' {
+			drop[i-1].From--
+		}
+		if i > 0 && drop[i].From < drop[i-1].To {
+			drop[i].From = drop[i-1].To
+		}
+	}
+	return drop
+}
+
+// Stamp returns the resource's JSON with meta.versionId and meta.lastUpdated as
+// given; everything else stays byte for byte.
+func Stamp(r Resource, version int64, updated time.Time) []byte {
+	at, lead, tail := stampPlace(r)
+	with := make([]byte, 0, 96)
+	with = append(with, lead...)
+	with = append(with, `"versionId":"`...)
+	with = strconv.AppendInt(with, version, 10)
+	with = append(with, `","lastUpdated":"`...)
+	with = updated.UTC().AppendFormat(with, InstantForm)
+	with = append(with, '"')
+	with = append(with, tail...)
+	return Apply(r.Raw(), []Edit{{at, at, with}})
+}
+
+// InstantForm is how we write instants: UTC, milliseconds.
+const InstantForm = "2006-01-02T15:04:05.000Z"
+
+func stampPlace(r Resource) (at int, lead, tail string) {
+	root := r.Root()
+	if meta := root.Get("meta"); meta.Kind() == Object {
+		from, _ := meta.Span()
+		if meta.Len() == 0 {
+			return from + 1, "", ""
+		}
+		return from + 1, "", ","
+	}
+	after := root.Get("id")
+	if !after.Exists() {
+		after = root.Get("resourceType")
+	}
+	_, to := after.Span()
+	return to, `,"meta":{`, "}"
+}

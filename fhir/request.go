@@ -1,0 +1,175 @@
+package fhir
+
+import (
+	"context"
+	"net/url"
+	"time"
+)
+
+// Interaction is the spec's name of what a request asks for (R4 http.html,
+// value set type-restful-interaction and system-restful-interaction).
+type Interaction string
+
+// The interactions. A conditional form is its plain interaction with Query set
+// and ID empty (update, patch, delete) or IfNoneExist set (create).
+const (
+	Read            Interaction = "read"
+	VRead           Interaction = "vread"
+	Create          Interaction = "create"
+	Update          Interaction = "update"
+	Patch           Interaction = "patch"
+	Delete          Interaction = "delete"
+	SearchType      Interaction = "search-type"
+	SearchSystem    Interaction = "search-system"
+	SearchCompart   Interaction = "search-compartment"
+	HistoryInstance Interaction = "history-instance"
+	HistoryType     Interaction = "history-type"
+	HistorySystem   Interaction = "history-system"
+	Batch           Interaction = "batch" // batch and transaction: Bundle.type decides
+	Capabilities    Interaction = "capabilities"
+	Operation       Interaction = "operation"
+)
+
+// Request is one FHIR interaction, whether it came by HTTP, as a Bundle entry
+// or from inside the server.
+type Request struct {
+	Interaction Interaction
+	Type        string // resource type, "" at system level
+	ID          string // logical id
+	Version     string // version id of a vread
+	Operation   string // operation code without the $, when Interaction is Operation
+	Compartment string // compartment type of SearchCompart; ID is its id, Type the searched type or "*"
+	Query       Params // URL (and form) parameters in their order
+	Resource    Resource
+	// Format is the media type of Body where the body is no FHIR resource (patches, raw Binary).
+	Format string
+	Body   []byte
+
+	IfMatch         string // header values as sent, "" when absent
+	IfNoneMatch     string
+	IfNoneExist     string
+	IfModifiedSince time.Time
+	Prefer          Prefer
+
+	Head      bool   // HEAD: same answer, no body
+	Base      string // our own base URL without trailing slash, from configuration
+	RequestID string
+	Caller    Caller
+}
+
+// Params is a list of URL parameters that keeps their order.
+type Params []Param
+
+// Param is one name=value pair, percent-decoded.
+type Param struct{ Name, Value string }
+
+// ParseParams splits a raw query. A broken escape is a 400.
+func ParseParams(raw string) (Params, error) {
+	var out Params
+	for len(raw) > 0 {
+		var pair string
+		pair, raw = cut(raw, '&')
+		if pair == "" {
+			continue
+		}
+		k, v := cut(pair, '=')
+		name, err1 := url.QueryUnescape(k)
+		value, err2 := url.QueryUnescape(v)
+		if err1 != nil || err2 != nil {
+			return nil, Errorf(400, CodeInvalid, "the query has a broken percent-escape")
+		}
+		out = append(out, Param{name, value})
+	}
+	return out, nil
+}
+
+func cut(s string, sep byte) (before, after string) {
+	for i := 0; i < len(s); i++ {
+		if s[i] == sep {
+			return s[:i], s[i+1:]
+		}
+	}
+	return s, ""
+}
+
+// Get is the first value of name, "" when absent.
+func (p Params) Get(name string) string {
+	for _, one := range p {
+		if one.Name == name {
+			return one.Value
+		}
+	}
+	return ""
+}
+
+// Has says whether name occurs.
+func (p Params) Has(name string) bool {
+	for _, one := range p {
+		if one.Name == name {
+			return true
+		}
+	}
+	return false
+}
+
+// Encode is the percent-encoded query, order kept.
+func (p Params) Encode() string {
+	out := ""
+	for i, one := range p {
+		if i > 0 {
+			out += "&"
+		}
+		out += url.QueryEscape(one.Name) + "=" + url.QueryEscape(one.Value)
+	}
+	return out
+}
+
+// Prefer is the parsed Prefer header.
+type Prefer struct {
+	Return   string // minimal, representation, OperationOutcome or ""
+	Handling string // strict, lenient or ""
+}
+
+// Caller is who asks and what they may see.
+type Caller struct {
+	Name   string // client or user name, for audit; never shown to others
+	Access Access
+}
+
+// Access is a union of rules; empty means nothing.
+type Access []Rule
+
+// Rule allows letters of c r u d s on a type ("*" is every type), narrowed to a
+// compartment and a search filter when given.
+type Rule struct {
+	Type        string
+	Letters     string
+	Compartment Reference // zero: no narrowing
+	Filter      string    // search parameters; "" is no filter
+}
+
+// Full is the access of a server without authorization and of system runs.
+func Full() Access { return Access{{Type: "*", Letters: "cruds"}} }
+
+// Response is what a Doer answers. Exactly one of Resource or Body is set when
+// there is a body.
+type Response struct {
+	Status       int
+	Resource     Resource  // a stored resource; stamped already
+	Body         []byte    // compact JSON we built: Bundle, OperationOutcome, CapabilityStatement
+	ETag         string    // version id without W/"", "" when none
+	LastModified time.Time // zero when none
+	Location     string    // relative to Base, without leading slash ("Patient/1/_history/2"), "" when none
+	Issues       []Issue   // warnings about a success, for the OperationOutcome forms of Prefer
+}
+
+// Doer does a request: the engine, or a layer around it.
+type Doer interface {
+	Do(ctx context.Context, r Request) (Response, error)
+}
+
+// DoerFunc makes a function a Doer.
+type DoerFunc func(ctx context.Context, r Request) (Response, error)
+
+// Do calls the function.
+func (f DoerFunc) Do(ctx context.Context, r Request) (Response, error) { return f(ctx, r) }

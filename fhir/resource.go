@@ -1,0 +1,56 @@
+package fhir
+
+import (
+	"regexp"
+)
+
+// Resource is one FHIR resource: its raw JSON, which is the truth, and the
+// parsed tree over it. The zero Resource is no resource.
+type Resource struct{ tree *Tree }
+
+var idForm = regexp.MustCompile(`^[A-Za-z0-9\-.]{1,64}$`)
+
+// ValidID says whether id has the form of the FHIR id data type.
+func ValidID(id string) bool { return idForm.MatchString(id) }
+
+// ParseResource reads a JSON body as a resource. It checks JSON and the
+// presence of resourceType only; structure is the validator's work.
+func ParseResource(body []byte, limits Limits) (Resource, error) {
+	tree, err := ParseTree(body, limits)
+	if err != nil {
+		return Resource{}, err
+	}
+	return ResourceOf(tree)
+}
+
+// ResourceOf takes a parsed tree as a resource.
+func ResourceOf(tree *Tree) (Resource, error) {
+	root := tree.Root()
+	if root.Kind() != Object {
+		return Resource{}, Errorf(400, CodeStructure, "a resource must be a JSON object")
+	}
+	if root.Get("resourceType").Kind() != String {
+		return Resource{}, Errorf(400, CodeStructure, "resourceType is missing or not a string").At("resourceType")
+	}
+	return Resource{tree}, nil
+}
+
+// Exists says whether there is a resource.
+func (r Resource) Exists() bool { return r.tree != nil }
+
+// Root is the resource's object.
+func (r Resource) Root() Node {
+	if r.tree == nil {
+		return Node{}
+	}
+	return r.tree.Root()
+}
+
+// Raw is the resource as compact JSON. Do not change it.
+func (r Resource) Raw() []byte { return r.Root().Raw() }
+
+// Type is resourceType.
+func (r Resource) Type() string { return r.Root().Get("resourceType").Text() }
+
+// ID is the logical id, "" when absent.
+func (r Resource) ID() string { return r.Root().Get("id").Text() }

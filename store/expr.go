@@ -1,0 +1,95 @@
+package store
+
+// Expr is a condition on a resource's entries.
+type Expr interface{ expr() }
+
+// And holds when all of its parts hold; the empty And always holds.
+type And []Expr
+
+// Or holds when one of its parts holds; the empty Or never holds.
+type Or []Expr
+
+// Not holds when Of does not.
+type Not struct{ Of Expr }
+
+// Test holds when some entry of Param meets Cond. "_id" (Space: type, Name: id)
+// and "_lastUpdated" (a Range in OrderedTime) are parameters every resource has;
+// backends supply them, writers do not.
+type Test struct {
+	Param string
+	Role  Role
+	Cond  Cond
+}
+
+// Via is a forward chain: some Link entry of Param names a live resource of
+// Type for which Of holds.
+type Via struct {
+	Param, Type string
+	Of          Expr
+}
+
+// Has is a reverse chain: some live resource of Type has a Link entry of Param
+// to this resource, and Of holds for it.
+type Has struct {
+	Type, Param string
+	Of          Expr
+}
+
+func (And) expr()  {}
+func (Or) expr()   {}
+func (Not) expr()  {}
+func (Test) expr() {}
+func (Via) expr()  {}
+func (Has) expr()  {}
+
+// How compares an entry's value v with a condition c.
+type How uint8
+
+// The comparisons. On ranges, v.Lo nil is minus infinity and v.Hi nil plus
+// infinity; c.HiOpen makes c.Hi exclusive. Where c.Space or c.Name is set in a
+// range comparison, the unit must agree too (see Cond.Unit).
+const (
+	Present  How = iota + 1 // any entry of the parameter
+	Is                      // Space and Name equal; for URI and Link with Space "" the Name
+	Named                   // Name equal in any Space
+	Within                  // Space equal, any Name
+	Starts                  // Text: some word of v.Text, or all of it, starts with c.Text; URI: v.Name is c.Name or lies below it (path segments)
+	Contains                // v.Text contains c.Text
+	Exactly                 // v.Raw equals c.Raw
+	Above                   // URI: c.Name is v.Name or lies below it
+	Inside                  // c.Lo <= v.Lo and v.Hi <= c.Hi (eq)
+	Outside                 // not Inside (ne), per entry
+	Overlaps                // v.Lo <= c.Hi and v.Hi >= c.Lo (ap)
+	Greater                 // v.Hi > c.Hi (gt)
+	Less                    // v.Lo < c.Lo (lt)
+	AtLeast                 // Greater or Inside (ge)
+	AtMost                  // Less or Inside (le)
+	After                   // v.Lo > c.Hi (sa)
+	Before                  // v.Hi < c.Lo (eb)
+	All                     // Tuple: every part of v meets the part of c at its place
+	Near                    // Place: within Radius metres of Lo, Hi
+)
+
+// Unit says how a range condition compares units.
+type Unit uint8
+
+// The unit comparisons.
+const (
+	AnyUnit  Unit = iota // no unit asked
+	UnitIs               // Space and Name equal
+	UnitName             // Name equals v.Name or v.Text (code or printed unit)
+)
+
+// Cond is a condition on one value.
+type Cond struct {
+	How    How
+	Space  string
+	Name   string
+	Text   string
+	Raw    string
+	Lo, Hi []byte
+	HiOpen bool
+	Unit   Unit
+	Radius float64 // metres
+	Parts  []Cond
+}

@@ -1,0 +1,88 @@
+// Package plan turns a thin Engine of postings, ordered ranges and forward
+// records into the store's Find: it chooses the driver, streams candidates and
+// tests them exactly. Written once, so that all backends answer alike.
+//
+// It knows entries, keys and costs. It must not know FHIR, a database or a
+// wire format of one.
+package plan
+
+import (
+	"context"
+	"iter"
+	"time"
+
+	"candela/store"
+)
+
+// Engine is what a backend really has to give for Find.
+type Engine interface {
+	// Snapshot opens a consistent view of the current, live resources.
+	Snapshot(ctx context.Context) (Snapshot, error)
+}
+
+// Snapshot is one consistent view. Close it.
+type Snapshot interface {
+	// Lookup gives the RID of each key, 0 for what is absent or deleted.
+	Lookup(ctx context.Context, keys []store.Key) ([]store.RID, error)
+	// Scan walks one index in its order. It may yield more than asked for
+	// (hash and prefix collisions), never less.
+	Scan(ctx context.Context, s Scan) iter.Seq2[Hit, error]
+	// Estimate guesses how many hits a scan has, cheaply; it may stop counting
+	// at limit and answer limit.
+	Estimate(ctx context.Context, s Scan, limit int64) (int64, error)
+	// Rows gives forward records, in the order of rids; what is not live is left out.
+	Rows(ctx context.Context, rids []store.RID) ([]Row, error)
+	// Bodies gives current versions with Raw, in the order of rids; what is not live is left out.
+	Bodies(ctx context.Context, rids []store.RID) ([]store.Version, error)
+	// Top is the highest RID allocated when the snapshot was opened: later ones are newer.
+	Top() store.RID
+	Close() error
+}
+
+// Index names one of the physical indexes.
+type Index uint8
+
+// The indexes. Each backend keeps exactly these.
+const (
+	// Equal: postings of one 64-bit hash in RID order.
+	Equal Index = iota + 1
+	// Ordered: the ordered values of one (type, param, edge) as 8-byte
+	// prefixes; Hit.Order is that prefix.
+	Ordered
+	// Prefix: the folded texts of one (type, param); Hit.Order is the stored,
+	// truncated text.
+	Prefix
+	// Timed: postings of one 64-bit hash in Clock order, then RID; Hit.Order is
+	// the 8-byte clock prefix. Resources without a clock value carry none here.
+	Timed
+)
+
+// Scan asks for a walk over one index.
+type Scan struct {
+	Index Index
+	Hash  uint64 // Equal, Timed: HashOf…; Ordered, Prefix: FieldHash
+	// From (inclusive) and To (inclusive; for Prefix every key starting with To
+	// is included) bound Hit.Order; nil is unbounded.
+	From, To []byte
+	Desc     bool
+	// After resumes behind this hit (before it, when Desc); zero: from the start.
+	After Hit
+	// Hint is how many hits the caller will probably read; 0 unknown.
+	Hint int
+}
+
+// Hit is one index entry.
+type Hit struct {
+	Order []byte // nil for Equal
+	RID   store.RID
+}
+
+// Row is a forward record: all that the exact test and the sort need.
+type Row struct {
+	RID     store.RID
+	Key     store.Key
+	Number  int64
+	Seq     store.Seq
+	Time    time.Time
+	Entries []store.Entry
+}
