@@ -1,0 +1,30 @@
+# make test     all tests, both stores (obtains a mongod when the machine has none)
+# make race     the same under the race detector
+# make lint     golangci-lint with .golangci.yml, and gofmt
+# make generate rebuild embedded data; the tree must not change
+# make binary   the release binary, static, in dist/
+GO      ?= go
+LINT    := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+
+.PHONY: test race lint generate binary bench fuzz
+test:
+	$(GO) test -timeout 20m ./...
+
+race:
+	$(GO) test -race -timeout 25m ./...
+
+lint:
+	test -z "$$(gofmt -l $$(git ls-files '*.go'))"
+	$(GO) vet ./...
+	$(GO) run $(LINT) run ./...
+
+generate:
+	$(GO) generate ./...
+	git diff --exit-code
+
+binary:
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w -X candela/cmd/app.Version=$(VERSION)" -o dist/candela ./cmd/candela
+
+bench:
+	$(GO) test -run '^$$' -bench . -benchmem ./...

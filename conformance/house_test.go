@@ -1,0 +1,112 @@
+package conformance_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"io"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// mayImport is the import table of the architecture: a room and the rooms of
+// ours it may import. A pattern ending in "/..." covers the room and all below.
+var mayImport = map[string][]string{
+	"store":                    {},
+	"fhir":                     {},
+	"fhir/r4":                  {},
+	"fhir/r4/generate":         {},
+	"store/body":               {},
+	"store/body/train":         {},
+	"store/plan":               {"store"},
+	"store/embedded":           {"store", "store/plan", "store/body"},
+	"store/mongo":              {"store", "store/plan", "store/body"},
+	"store/mongo/mongotest":    {},
+	"store/storetest":          {"store"},
+	"fhir/fhirpath":            {"fhir"},
+	"fhir/rest":                {"fhir"},
+	"fhir/search":              {"fhir", "fhir/r4", "fhir/fhirpath", "store"},
+	"fhir/validate":            {"fhir", "fhir/r4", "fhir/fhirpath", "fhir/terminology"},
+	"fhir/interaction":         {"fhir", "fhir/search", "fhir/validate", "fhir/terminology", "store"},
+	"fhir/bulk":                {"fhir", "fhir/search", "fhir/validate", "store"},
+	"conformance":              {"fhir", "fhir/fhirpath", "fhir/r4", "fhir/search"},
+	"conformance/script":       {"fhir", "fhir/fhirpath", "fhir/r4"},
+	"analytics/model":          {"fhir"},
+	"analytics/model/generate": {},
+	"analytics/profile":        {"fhir", "analytics/model"},
+	"analytics":                {"fhir", "store", "analytics/model", "analytics/profile"},
+	"analytics/risk":           {"fhir", "analytics", "analytics/model", "analytics/profile"},
+	"analytics/segment":        {"fhir", "analytics", "analytics/model", "analytics/profile"},
+	"cmd/demo":                 {"fhir"},
+	"cmd/app":                  {"..."},
+	"cmd/candela":              {"..."},
+}
+
+// onlyIn are libraries that stay in the rooms named.
+var onlyIn = map[string][]string{
+	"github.com/gin-gonic/gin":        {"fhir/rest", "cmd/app"},
+	"go.mongodb.org/mongo-driver":     {"store/mongo", "store/mongo/mongotest"},
+	"github.com/cockroachdb/pebble":   {"store/embedded"},
+	"github.com/samply/golang-fhir-m": {"analytics", "analytics/risk", "analytics/segment", "conformance", "cmd/demo"},
+	"github.com/google/uuid":          {"cmd/app"},
+}
+
+type room struct {
+	ImportPath string
+	Imports    []string
+}
+
+// TestHouse keeps the import table: who may import whom, and which library
+// lives where.
+func TestHouse(t *testing.T) {
+	rooms := list(t)
+	if len(rooms) < 10 {
+		t.Fatalf("go list sees %d packages; the house has more", len(rooms))
+	}
+	for _, r := range rooms {
+		name := strings.TrimPrefix(r.ImportPath, "candela/")
+		allowed, known := mayImport[name]
+		if !known {
+			t.Errorf("%s is in no row of the import table", name)
+			continue
+		}
+		for _, imp := range r.Imports {
+			checkImport(t, name, imp, allowed)
+		}
+	}
+}
+
+func checkImport(t *testing.T, name, imp string, allowed []string) {
+	t.Helper()
+	if own, ok := strings.CutPrefix(imp, "candela/"); ok {
+		if !slices.Contains(allowed, "...") && !slices.Contains(allowed, own) {
+			t.Errorf("%s imports %s; the table allows %v", name, own, allowed)
+		}
+		return
+	}
+	for library, homes := range onlyIn {
+		if strings.HasPrefix(imp, library) && !slices.Contains(homes, name) {
+			t.Errorf("%s imports %s, which lives in %v", name, imp, homes)
+		}
+	}
+}
+
+func list(t *testing.T) []room {
+	t.Helper()
+	out, err := exec.Command("go", "list", "-json=ImportPath,Imports", "candela/...").Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	var rooms []room
+	dec := json.NewDecoder(bytes.NewReader(out))
+	for {
+		var r room
+		if err := dec.Decode(&r); err == io.EOF {
+			return rooms
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		rooms = append(rooms, r)
+	}
+}
