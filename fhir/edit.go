@@ -135,3 +135,139 @@ func stampPlace(r Resource) (at int, lead, tail string) {
 	_, to := after.Span()
 	return to, `,"meta":{`, "}"
 }
+
+// Edited is the resource with all edits made. Where every edit replaces one
+// whole string by another (ids, references), the tree is shifted and not parsed
+// again.
+func (r Resource) Edited(edits []Edit) (Resource, error) {
+	if len(edits) == 0 {
+		return r, nil
+	}
+	raw := Apply(r.Raw(), edits) // sorts edits
+	if tree, ok := r.Root().tree.shifted(raw, edits); ok {
+		return Resource{tree}, nil
+	}
+	return ParseResource(raw, storedLimits)
+}
+
+// shifted moves every node of t to where it lies in raw; ok is false when an
+// edit is not the exchange of a whole string, or when there are so many that a
+// new parse is cheaper.
+func (t *Tree) shifted(raw []byte, edits []Edit) (moved *Tree, ok bool) {
+	if len(edits) > 64 {
+		return nil, false
+	}
+	moved = &Tree{raw: raw, nodes: make([]node, len(t.nodes))}
+	done, gain := 0, 0 // edits that lie before the present node, and the bytes they added
+	for i, d := range t.nodes {
+		if done < len(edits) && uint32(edits[done].From) < d.from {
+			return nil, false
+		}
+		from := d.from + uint32(gain)
+		if d.kind == String && done < len(edits) && edits[done].replaces(d) {
+			gain += len(edits[done].With) - int(d.to-d.from)
+			done++
+		}
+		moved.nodes[i] = node{kind: d.kind, from: from, to: d.to + uint32(gain), next: d.next}
+	}
+	for i, d := range t.nodes {
+		if d.kind == Object || d.kind == Array {
+			moved.nodes[i].to = d.to + uint32(gainUpTo(edits, int(d.to)))
+		}
+	}
+	return moved, done == len(edits)
+}
+
+func (e Edit) replaces(d node) bool {
+	return e.From == int(d.from) && e.To == int(d.to) && len(e.With) > 1 && e.With[0] == '"'
+}
+
+func gainUpTo(edits []Edit, to int) int {
+	gain := 0
+	for _, e := range edits {
+		if e.To > to {
+			break
+		}
+		gain += len(e.With) - (e.To - e.From)
+	}
+	return gain
+}
+
+// AppendStamped appends compact JSON that this server stored, with
+// meta.versionId and meta.lastUpdated put in: Stamp without a tree.
+func AppendStamped(dst, raw []byte, version int64, updated time.Time) []byte {
+	at, lead, tail := rawPlace(raw)
+	dst = append(append(dst, raw[:at]...), lead...)
+	dst = append(dst, `"versionId":"`...)
+	dst = strconv.AppendInt(dst, version, 10)
+	dst = append(dst, `","lastUpdated":"`...)
+	dst = updated.UTC().AppendFormat(dst, InstantForm)
+	dst = append(append(dst, '"'), tail...)
+	return append(dst, raw[at:]...)
+}
+
+// rawPlace is stampPlace on bytes: it walks the members of the outermost object.
+func rawPlace(raw []byte) (at int, lead, tail string) {
+	behind := 1
+	for i := 1; i < len(raw) && raw[i] == '"'; {
+		colon := skip(raw, i)
+		end := skip(raw, colon+1)
+		switch key := raw[i:colon]; {
+		case nameIs(key, "meta") && raw[colon+1] == '{':
+			if raw[colon+2] == '}' {
+				return colon + 2, "", ""
+			}
+			return colon + 2, "", ","
+		case nameIs(key, "id"), nameIs(key, "resourceType") && behind == 1:
+			behind = end
+		}
+		i = end + 1
+	}
+	return behind, `,"meta":{`, "}"
+}
+
+// skip is the index behind the compact JSON value that starts at i.
+func skip(raw []byte, i int) int {
+	depth := 0
+	for ; i < len(raw); i++ {
+		switch raw[i] {
+		case '"':
+			i = skipString(raw, i) - 1
+		case '{', '[':
+			depth++
+		case '}', ']':
+			if depth--; depth < 0 {
+				return i
+			}
+		case ',':
+			if depth == 0 {
+				return i
+			}
+			continue
+		default:
+			continue
+		}
+		if depth == 0 {
+			return i + 1
+		}
+	}
+	return i
+}
+
+// skipString is the index behind the JSON string that starts at i.
+func skipString(raw []byte, i int) int {
+	for from := i + 1; ; {
+		next := bytes.IndexByte(raw[from:], '"')
+		if next < 0 {
+			return len(raw)
+		}
+		from += next + 1
+		slashes := 0
+		for raw[from-2-slashes] == '\\' {
+			slashes++
+		}
+		if slashes%2 == 0 {
+			return from
+		}
+	}
+}

@@ -56,6 +56,8 @@ type Issue struct {
 type Error struct {
 	Status int
 	Issues []Issue
+	// Allow lists the methods that a 405 would have taken.
+	Allow string
 	// Cause stays inside: it is logged, never sent.
 	Cause error
 }

@@ -3,6 +3,7 @@ package fhir
 import (
 	"bytes"
 	"iter"
+	"sync"
 
 	"github.com/go-json-experiment/json/jsontext"
 )
@@ -44,10 +45,64 @@ type node struct {
 type Tree struct {
 	raw   []byte
 	nodes []node
+	late  *late // set where the nodes are made on the first look
+}
+
+// late is the parse of a Stored tree, done once.
+type late struct {
+	once sync.Once
+	tree *Tree
 }
 
 // Root is the whole value.
-func (t *Tree) Root() Node { return Node{t, 0} }
+func (t *Tree) Root() Node {
+	if t.late == nil {
+		return Node{t, 0}
+	}
+	t.late.once.Do(func() {
+		// Stored bytes were parsed when they came in; damage shows as a missing root.
+		if tree, err := ParseTree(t.raw, storedLimits); err == nil {
+			t.late.tree = tree
+		}
+	})
+	return Node{t.late.tree, 0}
+}
+
+// Strings walks all string values at and below n in document order, each with
+// the raw (quoted) name of the member it stands in; array elements come with
+// their array's name.
+func (n Node) Strings() iter.Seq2[[]byte, Node] {
+	return func(yield func([]byte, Node) bool) {
+		if n.tree == nil {
+			return
+		}
+		t := n.tree
+		var key []byte
+		for i, end := n.at, t.nodes[n.at].next; i < end; i++ {
+			switch d := &t.nodes[i]; d.kind {
+			case name:
+				key = t.raw[d.from:d.to]
+			case String:
+				if !yield(key, Node{t, i}) {
+					return
+				}
+			default:
+			}
+		}
+	}
+}
+
+// detach copies the part of the tree at and below n into a tree of its own;
+// the raw bytes are shared.
+func (n Node) detach() *Tree {
+	t := n.tree
+	top := t.nodes[n.at]
+	nodes := make([]node, top.next-n.at)
+	for i, d := range t.nodes[n.at:top.next] {
+		nodes[i] = node{from: d.from - top.from, to: d.to - top.from, next: d.next - n.at, kind: d.kind}
+	}
+	return &Tree{raw: t.raw[top.from:top.to:top.to], nodes: nodes}
+}
 
 // Raw is the whole value as compact JSON. The caller must not change it.
 func (t *Tree) Raw() []byte { return t.raw }

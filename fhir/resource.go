@@ -35,6 +35,24 @@ func ResourceOf(tree *Tree) (Resource, error) {
 	return Resource{tree}, nil
 }
 
+// storedLimits let pass whatever was once let in.
+var storedLimits = Limits{Bytes: 1 << 31, Depth: 1 << 10, Tokens: 1 << 30, String: 1 << 30}
+
+// Stored is a resource from compact JSON that this server wrote. It is parsed
+// when someone first looks inside; Raw does not.
+func Stored(raw []byte) Resource {
+	return Resource{&Tree{raw: raw, late: &late{}}}
+}
+
+// ResourceAt takes an object inside a tree (a Bundle entry's resource) as a
+// resource of its own, without parsing again.
+func ResourceAt(n Node) (Resource, error) {
+	if n.Kind() != Object {
+		return Resource{}, Errorf(400, CodeStructure, "a resource must be a JSON object")
+	}
+	return ResourceOf(n.detach())
+}
+
 // Exists says whether there is a resource.
 func (r Resource) Exists() bool { return r.tree != nil }
 
@@ -47,7 +65,12 @@ func (r Resource) Root() Node {
 }
 
 // Raw is the resource as compact JSON. Do not change it.
-func (r Resource) Raw() []byte { return r.Root().Raw() }
+func (r Resource) Raw() []byte {
+	if r.tree == nil {
+		return nil
+	}
+	return r.tree.raw
+}
 
 // Type is resourceType.
 func (r Resource) Type() string { return r.Root().Get("resourceType").Text() }
