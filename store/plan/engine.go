@@ -9,7 +9,6 @@ package plan
 import (
 	"context"
 	"iter"
-	"time"
 
 	"candela/store"
 )
@@ -30,10 +29,13 @@ type Snapshot interface {
 	// Estimate guesses how many hits a scan has, cheaply; it may stop counting
 	// at limit and answer limit.
 	Estimate(ctx context.Context, s Scan, limit int64) (int64, error)
-	// Rows gives forward records, in the order of rids; what is not live is left out.
+	// Rows gives forward records, in the order of rids; what is not live is left
+	// out. OpenRow makes one without decoding its entries.
 	Rows(ctx context.Context, rids []store.RID) ([]Row, error)
 	// Bodies gives current versions with Raw, in the order of rids; what is not live is left out.
 	Bodies(ctx context.Context, rids []store.RID) ([]store.Version, error)
+	// Types names the types that have, or once had, resources; for queries over all types.
+	Types(ctx context.Context) ([]string, error)
 	// Top is the highest RID allocated when the snapshot was opened: later ones are newer.
 	Top() store.RID
 	Close() error
@@ -47,10 +49,10 @@ const (
 	// Equal: postings of one 64-bit hash in RID order.
 	Equal Index = iota + 1
 	// Ordered: the ordered values of one (type, param, edge) as 8-byte
-	// prefixes; Hit.Order is that prefix.
+	// prefixes, then RID; Hit.Order is that prefix.
 	Ordered
-	// Prefix: the folded texts of one (type, param); Hit.Order is the stored,
-	// truncated text.
+	// Prefix: the folded texts of one (type, param), at most PrefixLen bytes of
+	// valid UTF-8 in byte order, then RID; Hit.Order is the stored, truncated text.
 	Prefix
 	// Timed: postings of one 64-bit hash in Clock order, then RID; Hit.Order is
 	// the 8-byte clock prefix. Resources without a clock value carry none here.
@@ -65,7 +67,10 @@ type Scan struct {
 	// is included) bound Hit.Order; nil is unbounded.
 	From, To []byte
 	Desc     bool
-	// After resumes behind this hit (before it, when Desc); zero: from the start.
+	// After resumes behind this hit in the direction of the walk: with Desc the
+	// next one is the greatest hit below it. Hits compare by Order, then RID, and
+	// Desc is the exact reverse. Zero (RID 0 and no Order): from the start. The
+	// hit need not exist.
 	After Hit
 	// Hint is how many hits the caller will probably read; 0 unknown.
 	Hint int
@@ -73,16 +78,6 @@ type Scan struct {
 
 // Hit is one index entry.
 type Hit struct {
-	Order []byte // nil for Equal
+	Order []byte // nil for Equal; valid until the next hit
 	RID   store.RID
-}
-
-// Row is a forward record: all that the exact test and the sort need.
-type Row struct {
-	RID     store.RID
-	Key     store.Key
-	Number  int64
-	Seq     store.Seq
-	Time    time.Time
-	Entries []store.Entry
 }

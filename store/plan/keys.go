@@ -11,7 +11,7 @@ import (
 // Keys are the physical index keys of one resource: what a backend writes on a
 // commit and removes when the entries change.
 type Keys struct {
-	Equal   []uint64 // HashOfType, and per entry HashOf or HashOfName
+	Equal   []uint64 // HashOfType, and per entry HashOf and HashOfName or another
 	Ordered []Point  // 8-byte prefixes of range ends
 	Prefix  []Point  // folded, truncated word starts
 	Timed   []uint64 // hashes walked in clock order; written with Clock
@@ -24,11 +24,19 @@ type Point struct {
 	Order []byte
 }
 
-// Ends of a range: a range whose ends differ in their 8-byte prefix gets a key at both.
+// The edges: what the values of one Ordered or Prefix index are.
 const (
-	Low  byte = 'l'
-	High byte = 'h'
+	Low   byte = 'l' // Ordered: Lo of ranges, and latitude of places
+	High  byte = 'h' // Ordered: Hi of ranges that are wider than Slack
+	Words byte = 'w' // Prefix: folded texts from each word start on
+	Paths byte = 'u' // Prefix: URIs without their scheme
 )
+
+// Slack is how far apart, as big-endian numbers, the 8-byte prefixes of a
+// range's ends may be for it to have a Low key only; a walk for what ends
+// behind a bound starts so much earlier. In OrderedTime it is 38 hours, so that
+// whole days still need one key.
+const Slack = 1 << 37
 
 // PrefixLen is how many bytes of a folded text a Prefix key keeps.
 const PrefixLen = 24
@@ -54,6 +62,21 @@ func HashOf(typ, param, space, name string) uint64 { return hash("v", typ, param
 
 // HashOfName is the posting list of (type, param, name) in any space.
 func HashOfName(typ, param, name string) uint64 { return hash("n", typ, param, name) }
+
+// HashOfTuple is the posting list of composites (type, param) whose coded parts
+// have these names, in order.
+func HashOfTuple(typ, param string, names ...string) uint64 {
+	return hash(append([]string{"c", typ, param}, names...)...)
+}
+
+// HashOfOdd is the posting list of the resources of a type that have owners or
+// Hot entries but stand in no Timed list: their clock is missing or is not one
+// value of eight bytes.
+func HashOfOdd(typ string) uint64 { return hash("o", typ) }
+
+// HashOfWide is the posting list of the resources of a type whose clock is a
+// range wider than Slack.
+func HashOfWide(typ string) uint64 { return hash("w", typ) }
 
 // HashOfAnchored is the Timed list of (type, owner, param, name) with name in
 // any space, and with space given in that space.
