@@ -50,12 +50,12 @@ type How uint8
 // range comparison, the unit must agree too (see Cond.Unit).
 const (
 	Present  How = iota + 1 // any entry of the parameter
-	Is                      // Space and Name equal; for URI and Link with Space "" the Name
+	Is                      // Code, Link: Space and Name equal (a Link's Text too, where c.Text is set); URI: Name equal
 	Named                   // Name equal in any Space
 	Within                  // Space equal, any Name
-	Starts                  // Text: some word of v.Text, or all of it, starts with c.Text; URI: v.Name is c.Name or lies below it (path segments)
-	Contains                // v.Text contains c.Text
-	Exactly                 // v.Raw equals c.Raw
+	Starts                  // Text, Code: v.Text, read from some word on, starts with c.Text; URI: v.Name is c.Name or lies below it (path segments)
+	Contains                // Text, Code: v.Text contains c.Text
+	Exactly                 // Text, Code: v.Raw equals c.Raw; c.Text, its folded form, lets an index answer
 	Above                   // URI: c.Name is v.Name or lies below it
 	Inside                  // c.Lo <= v.Lo and v.Hi <= c.Hi (eq)
 	Outside                 // not Inside (ne), per entry

@@ -73,7 +73,7 @@ type Result struct {
 type Query struct {
 	Types []string // empty: all types
 	Where Expr     // nil: all
-	Sort  []Sort   // then by RID; empty: RID order
+	Sort  []Sort   // then by RID, in the direction of the first; empty: ascending RID
 	Count int      // page size; 0: no rows, for a count only
 	After string   // a cursor (Page.Next or Page.Prev), bound to the same query
 	Total bool     // count all matches exactly
