@@ -2,10 +2,13 @@ package fhir
 
 import (
 	"bytes"
-	"encoding/json"
+	"cmp"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
+
+	"github.com/go-json-experiment/json/jsontext"
 )
 
 // Edit replaces the bytes [From, To) of a resource's raw JSON.
@@ -14,21 +17,23 @@ type Edit struct {
 	With     []byte
 }
 
-// Quote is s as a JSON string literal.
+// Quote is s as a JSON string literal; bad UTF-8 becomes U+FFFD.
 func Quote(s string) []byte {
-	b, err := json.Marshal(s)
-	if err != nil { // a Go string always marshals
-		return []byte(`""`)
+	out, err := jsontext.AppendQuote(nil, s)
+	if err != nil {
+		out, _ = jsontext.AppendQuote(nil, strings.ToValidUTF8(s, "\uFFFD"))
 	}
-	return b
+	return out
 }
 
-// Apply returns raw with all edits made. Edits must not overlap; order is free.
+// Apply returns raw with all edits made; raw itself stays as it is. Edits must
+// not overlap; order is free, but insertions at one place keep theirs. edits is
+// sorted by the call.
 func Apply(raw []byte, edits []Edit) []byte {
 	if len(edits) == 0 {
 		return raw
 	}
-	slices.SortFunc(edits, func(a, b Edit) int { return a.From - b.From })
+	slices.SortStableFunc(edits, func(a, b Edit) int { return cmp.Or(a.From-b.From, a.To-b.To) })
 	var out bytes.Buffer
 	out.Grow(len(raw) + 64*len(edits))
 	at := 0
@@ -57,84 +62,54 @@ func SetID(r Resource, id string) Edit {
 // meta that held nothing else goes whole.
 func DropServerMeta(r Resource) []Edit {
 	meta := r.Root().Get("meta")
-	var drop []Edit
-	kept := 0
+	if !meta.Exists() || meta.Kind() == Object && meta.Len() == 0 {
+		return nil
+	}
+	kept := []byte{'{'}
+	dropped := meta.Kind() != Object
 	for key, value := range meta.Members() {
-		if key != "versionId" && key != "lastUpdated" {
-			kept++
+		if key == "versionId" || key == "lastUpdated" {
+			dropped = true
 			continue
 		}
-		drop = append(drop, dropMember(r, key, value))
+		if len(kept) > 1 {
+			kept = append(kept, ',')
+		}
+		kept = append(kept, value.member()...)
 	}
-	if len(drop) > 0 && kept == 0 {
-		return []Edit{dropMember(r, "meta", meta)}
+	switch {
+	case !dropped:
+		return nil
+	case len(kept) == 1:
+		return []Edit{dropMember(r.Raw(), meta)}
+	default:
+		from, to := meta.Span()
+		return []Edit{{from, to, append(kept, '}')}}
 	}
-	return joinCommas(r.Raw(), drop)
 }
 
-// dropMember removes `"key":value` and one neighbouring comma.
-func dropMember(r Resource, key string, value Node) Edit {
-	from, to := value.Span()
-	from -= len(Quote(key)) + 1
-	raw := r.Raw()
-	if raw[to] == ',' {
-		return Edit{from, to + 1, nil}
-	}
-	if raw[from-1] == ',' {
+// dropMember removes a member of an object and one neighbouring comma.
+func dropMember(raw []byte, value Node) Edit {
+	_, to := value.Span()
+	from := to - len(value.member())
+	switch {
+	case raw[to] == ',':
+		to++
+	case raw[from-1] == ',':
 		from--
 	}
 	return Edit{from, to, nil}
 }
 
-// joinCommas repairs the one case two neighbouring drops leave a comma before
-// the closing brace: `{"a":1,"versionId":"1","lastUpdated":"…"}`.
-func joinCommas(raw []byte, drop []Edit) []Edit {
-	for i := range drop {
-		last := i == len(drop)-1
-		if last && raw[drop[i].To] == '}' && i > 0 && drop[i-1].To == drop[i].From && raw[drop[i-1].From-1] == ',' {
-			drop[i-1].From--
-		}
-		if i > 0 && drop[i].From < drop[i-1].To {
-			drop[i].From = drop[i-1].To
-		}
-	}
-	return drop
-}
-
 // Stamp returns the resource's JSON with meta.versionId and meta.lastUpdated as
 // given; everything else stays byte for byte.
 func Stamp(r Resource, version int64, updated time.Time) []byte {
-	at, lead, tail := stampPlace(r)
-	with := make([]byte, 0, 96)
-	with = append(with, lead...)
-	with = append(with, `"versionId":"`...)
-	with = strconv.AppendInt(with, version, 10)
-	with = append(with, `","lastUpdated":"`...)
-	with = updated.UTC().AppendFormat(with, InstantForm)
-	with = append(with, '"')
-	with = append(with, tail...)
-	return Apply(r.Raw(), []Edit{{at, at, with}})
+	raw := Apply(r.Raw(), DropServerMeta(r))
+	return AppendStamped(make([]byte, 0, len(raw)+96), raw, version, updated)
 }
 
 // InstantForm is how we write instants: UTC, milliseconds.
 const InstantForm = "2006-01-02T15:04:05.000Z"
-
-func stampPlace(r Resource) (at int, lead, tail string) {
-	root := r.Root()
-	if meta := root.Get("meta"); meta.Kind() == Object {
-		from, _ := meta.Span()
-		if meta.Len() == 0 {
-			return from + 1, "", ""
-		}
-		return from + 1, "", ","
-	}
-	after := root.Get("id")
-	if !after.Exists() {
-		after = root.Get("resourceType")
-	}
-	_, to := after.Span()
-	return to, `,"meta":{`, "}"
-}
 
 // Edited is the resource with all edits made. Where every edit replaces one
 // whole string by another (ids, references), the tree is shifted and not parsed
@@ -154,7 +129,7 @@ func (r Resource) Edited(edits []Edit) (Resource, error) {
 // edit is not the exchange of a whole string, or when there are so many that a
 // new parse is cheaper.
 func (t *Tree) shifted(raw []byte, edits []Edit) (moved *Tree, ok bool) {
-	if len(edits) > 64 {
+	if t == nil || len(edits) > 64 {
 		return nil, false
 	}
 	moved = &Tree{raw: raw, nodes: make([]node, len(t.nodes))}
@@ -206,7 +181,8 @@ func AppendStamped(dst, raw []byte, version int64, updated time.Time) []byte {
 	return append(dst, raw[at:]...)
 }
 
-// rawPlace is stampPlace on bytes: it walks the members of the outermost object.
+// rawPlace is where the stamp goes and what stands around it: into meta, else a
+// meta behind id or resourceType. It walks the members of the outermost object.
 func rawPlace(raw []byte) (at int, lead, tail string) {
 	behind := 1
 	for i := 1; i < len(raw) && raw[i] == '"'; {

@@ -3,15 +3,14 @@ package fhir
 import (
 	"bytes"
 	"errors"
-	"fmt"
 	"io"
 	"strings"
 
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// Limits bound what one JSON body may cost (security requirement R43). A zero
-// field means the default of DefaultLimits.
+// Limits bound what one JSON body may cost. A zero field means the default of
+// DefaultLimits.
 type Limits struct {
 	Bytes  int // whole body
 	Depth  int // nested objects and arrays
@@ -40,10 +39,19 @@ func (l Limits) orDefault() Limits {
 	return Limits{pick(l.Bytes, d.Bytes), pick(l.Depth, d.Depth), pick(l.Tokens, d.Tokens), pick(l.String, d.String)}
 }
 
+// Limits that no FHIR content comes near and that need no setting: they keep a
+// hostile body from costing more than its size.
+const (
+	maxMembers = 1024 // members of one object
+	maxName    = 1024 // bytes of a member name
+	maxNumber  = 256  // bytes of a number literal
+)
+
 // scanner turns JSON text into the flat node list of a Tree in one pass. It
-// refuses what RFC 8259 and FHIR's JSON form refuse: bad UTF-8, duplicate and
-// case-twin names, empty objects, arrays and strings are left to the structure
-// check, which can name the element.
+// refuses what RFC 8259 and FHIR's JSON form refuse of the text itself: bad
+// UTF-8, lone surrogates, duplicate names, a second spelling of resourceType,
+// numbers beyond any use. Empty objects, arrays and strings are left to the
+// structure check, which can name the element.
 type scanner struct {
 	limits Limits
 	dec    *jsontext.Decoder
@@ -61,9 +69,8 @@ func ParseTree(body []byte, limits Limits) (*Tree, error) {
 	if bytes.HasPrefix(body, []byte("\xef\xbb\xbf")) {
 		return nil, Errorf(400, CodeStructure, "body starts with a byte order mark; send plain UTF-8")
 	}
-	s := &scanner{limits: l, tree: &Tree{raw: make([]byte, 0, len(body))}}
-	s.tree.nodes = make([]node, 0, len(body)/24+8)
-	s.dec = jsontext.NewDecoder(bytes.NewReader(body))
+	s := &scanner{limits: l, tree: &Tree{raw: make([]byte, 0, len(body)), nodes: make([]node, 0, nodeBound(body, l))}}
+	s.dec = jsontext.NewDecoder(bytes.NewBuffer(body)) // read in place, not copied
 	if err := s.value(0, false); err != nil {
 		return nil, s.explain(err)
 	}
@@ -71,6 +78,17 @@ func ParseTree(body []byte, limits Limits) (*Tree, error) {
 		return nil, Errorf(400, CodeStructure, "unexpected data after the JSON value at byte %d", s.dec.InputOffset())
 	}
 	return s.tree, nil
+}
+
+// nodeBound is a number of nodes that body cannot exceed: each value but the
+// first follows one of these bytes, and takes two bytes with it. Sizing the list
+// once keeps the peak near the final size; a growing list would hold two copies.
+func nodeBound(body []byte, l Limits) int {
+	n := 1
+	for _, c := range []byte(",:[{") {
+		n += bytes.Count(body, []byte{c})
+	}
+	return min(n, len(body)/2+1, l.Tokens+1)
 }
 
 func (s *scanner) explain(err error) error {
@@ -81,8 +99,7 @@ func (s *scanner) explain(err error) error {
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		return Errorf(400, CodeStructure, "body is empty or ends in the middle of a JSON value")
 	}
-	where := string(s.dec.StackPointer())
-	return Errorf(400, CodeStructure, "not well-formed JSON at byte %d (%s): %s", s.dec.InputOffset(), where, reason(err))
+	return Errorf(400, CodeStructure, "not well-formed JSON at byte %d: %s", s.dec.InputOffset(), reason(err)).At(s.here())
 }
 
 // reason keeps jsontext's short cause and drops what could echo the content.
@@ -122,13 +139,24 @@ func (s *scanner) scalar(exempt bool) error {
 		return err
 	}
 	kind := kindOf(v[0])
-	if kind == String && !exempt && len(v) > s.limits.String {
-		return Errorf(413, CodeTooLong, "string at %s is longer than %d bytes", s.dec.StackPointer(), s.limits.String)
+	switch {
+	case kind == String && !exempt && len(v) > s.limits.String:
+		return Errorf(413, CodeTooLong, "a string is longer than %d bytes", s.limits.String).At(s.here())
+	case kind == Number && len(v) > maxNumber:
+		return Errorf(413, CodeTooLong, "a number is longer than %d characters", maxNumber).At(s.here())
+	case kind == Number && !sizedNumber(v):
+		return Errorf(400, CodeValue, "a number is beyond the range of decimals").At(s.here())
 	}
+	s.append(kind, v)
+	return nil
+}
+
+// append adds a node of one token.
+func (s *scanner) append(kind Kind, v []byte) {
 	from := len(s.tree.raw)
 	s.tree.raw = append(s.tree.raw, v...)
-	s.tree.nodes = append(s.tree.nodes, node{kind: kind, from: uint32(from), to: uint32(len(s.tree.raw)), next: uint32(len(s.tree.nodes) + 1)})
-	return nil
+	at := len(s.tree.nodes)
+	s.tree.nodes = append(s.tree.nodes, node{kind: kind, from: uint32(from), to: uint32(len(s.tree.raw)), next: uint32(at + 1)})
 }
 
 func (s *scanner) open(kind Kind) (int, error) {
@@ -136,8 +164,7 @@ func (s *scanner) open(kind Kind) (int, error) {
 		return 0, err
 	}
 	at := len(s.tree.nodes)
-	s.tree.nodes = append(s.tree.nodes, node{kind: kind, from: uint32(len(s.tree.raw))})
-	s.tree.raw = append(s.tree.raw, byte(kind))
+	s.append(kind, []byte{byte(kind)})
 	return at, nil
 }
 
@@ -173,21 +200,24 @@ func (s *scanner) object(depth int) error {
 		return err
 	}
 	typed := false
-	for first := true; s.dec.PeekKind() != '}'; first = false {
-		if !first {
+	for count := 0; s.dec.PeekKind() != '}'; count++ {
+		if count > 0 {
 			s.tree.raw = append(s.tree.raw, ',')
 		}
-		name, err := s.name()
+		if count == maxMembers {
+			return Errorf(413, CodeTooCostly, "an object has more than %d members", maxMembers).At(s.here())
+		}
+		quoted, err := s.name()
 		if err != nil {
 			return err
 		}
-		if strings.EqualFold(name, "resourceType") {
+		if spellsResourceType(quoted) {
 			if typed {
-				return Errorf(400, CodeStructure, "two spellings of resourceType at %s", s.dec.StackPointer())
+				return Errorf(400, CodeStructure, "two spellings of resourceType in one object").At(s.here())
 			}
 			typed = true
 		}
-		if err := s.value(depth+1, name == "data" || name == "div"); err != nil {
+		if err := s.value(depth+1, isAttachment(quoted)); err != nil {
 			return err
 		}
 	}
@@ -195,20 +225,51 @@ func (s *scanner) object(depth int) error {
 }
 
 // name appends a member name as a node of its own, directly before its value.
-func (s *scanner) name() (string, error) {
+// It returns the name as it is written, quoted.
+func (s *scanner) name() ([]byte, error) {
 	v, err := s.dec.ReadValue()
 	if err != nil {
-		return "", err
+		return nil, err
 	}
-	if v[0] != '"' {
-		return "", fmt.Errorf("object name is not a string")
+	if len(v) > maxName+2 {
+		return nil, Errorf(400, CodeStructure, "a member name is longer than %d bytes", maxName)
 	}
-	if len(v) > 1026 {
-		return "", Errorf(400, CodeStructure, "object name is longer than 1024 bytes")
-	}
-	from := len(s.tree.raw)
-	s.tree.raw = append(s.tree.raw, v...)
-	s.tree.nodes = append(s.tree.nodes, node{kind: name, from: uint32(from), to: uint32(len(s.tree.raw)), next: uint32(len(s.tree.nodes) + 1)})
+	s.append(name, v)
 	s.tree.raw = append(s.tree.raw, ':')
-	return unquote(s.tree.raw[from : len(s.tree.raw)-1]), nil
+	return v, nil
+}
+
+// here names the present place by its top member only: deeper names may be
+// anything that a caller made up.
+func (s *scanner) here() string {
+	for token := range s.dec.StackPointer().Tokens() {
+		return token
+	}
+	return ""
+}
+
+// spellsResourceType says whether other readers, which fold case, might take
+// this name for resourceType.
+func spellsResourceType(quoted []byte) bool {
+	if bytes.IndexByte(quoted, '\\') >= 0 {
+		return strings.EqualFold(unquote(quoted), "resourceType")
+	}
+	bare := quoted[1 : len(quoted)-1]
+	return len(bare) >= 12 && bare[0]|0x20 == 'r' && bytes.EqualFold(bare, []byte("resourceType"))
+}
+
+// isAttachment says whether the member holds content (Attachment and Binary
+// data, Narrative div), which may be longer than other strings.
+func isAttachment(quoted []byte) bool {
+	return string(quoted) == `"data"` || string(quoted) == `"div"`
+}
+
+// sizedNumber refuses magnitudes that ParseDecimal refuses, so that no exponent
+// costs anyone memory later. Without an exponent the literal's length bounds it.
+func sizedNumber(literal []byte) bool {
+	if bytes.IndexByte(literal, 'e') < 0 && bytes.IndexByte(literal, 'E') < 0 {
+		return true
+	}
+	_, err := ParseDecimal(string(literal))
+	return err == nil
 }

@@ -143,6 +143,12 @@ func (n Node) Span() (from, to int) {
 	return int(d.from), int(d.to)
 }
 
+// member is the text of an object's member, name and value; n is its value.
+func (n Node) member() []byte {
+	d := n.tree.nodes[n.at]
+	return n.tree.raw[n.tree.nodes[n.at-1].from:d.to]
+}
+
 // Index is the node's position in document order; it identifies the node
 // within its tree.
 func (n Node) Index() int { return int(n.at) }
@@ -173,6 +179,25 @@ func (n Node) Get(key string) Node {
 		i = t.nodes[i+1].next
 	}
 	return Node{}
+}
+
+// Pick is the first member whose name is one of keys and the index of that key;
+// -1 and a missing node when there is none. Keys are compared as they are
+// written in the JSON.
+func (n Node) Pick(keys []string) (int, Node) {
+	if n.Kind() != Object {
+		return -1, Node{}
+	}
+	t := n.tree
+	for i, end := n.at+1, t.nodes[n.at].next; i < end; i = t.nodes[i+1].next {
+		name := t.raw[t.nodes[i].from+1 : t.nodes[i].to-1]
+		for k, key := range keys {
+			if string(name) == key {
+				return k, Node{t, i + 1}
+			}
+		}
+	}
+	return -1, Node{}
 }
 
 // Path follows object members; arrays on the way are entered at their first element.

@@ -29,15 +29,30 @@ func (r Reference) String() string {
 
 // ParseReference reads a literal reference; text of no RESTful form ends in Other.
 func ParseReference(text string) Reference {
-	rest, version, _ := strings.Cut(text, "/_history/")
-	parts := strings.Split(rest, "/")
-	if n := len(parts); n >= 2 && isTypeName(parts[n-2]) && ValidID(parts[n-1]) {
-		base := strings.Join(parts[:n-2], "/")
-		if n == 2 || strings.Contains(base, "://") {
-			return Reference{Base: base, Type: parts[n-2], ID: parts[n-1], Version: version}
-		}
+	rest, version, versioned := strings.Cut(text, "/_history/")
+	if versioned && !ValidID(version) {
+		return Reference{Other: text}
 	}
-	return Reference{Other: text}
+	base, typ, id, ok := splitReference(rest)
+	if !ok {
+		return Reference{Other: text}
+	}
+	return Reference{Base: base, Type: typ, ID: id, Version: version}
+}
+
+// splitReference cuts [base/]Type/id at its last two slashes.
+func splitReference(text string) (base, typ, id string, ok bool) {
+	slash := strings.LastIndexByte(text, '/')
+	if slash < 0 {
+		return "", "", "", false
+	}
+	typ, id = text[:slash], text[slash+1:]
+	absolute := false
+	if slash = strings.LastIndexByte(typ, '/'); slash >= 0 {
+		base, typ, absolute = typ[:slash], typ[slash+1:], true
+	}
+	ok = isTypeName(typ) && ValidID(id) && (!absolute || strings.Contains(base, "://"))
+	return base, typ, id, ok
 }
 
 func isTypeName(s string) bool {

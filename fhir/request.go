@@ -3,6 +3,7 @@ package fhir
 import (
 	"context"
 	"net/url"
+	"strings"
 	"time"
 )
 
@@ -68,11 +69,11 @@ func ParseParams(raw string) (Params, error) {
 	var out Params
 	for len(raw) > 0 {
 		var pair string
-		pair, raw = cut(raw, '&')
+		pair, raw, _ = strings.Cut(raw, "&")
 		if pair == "" {
 			continue
 		}
-		k, v := cut(pair, '=')
+		k, v, _ := strings.Cut(pair, "=")
 		name, err1 := url.QueryUnescape(k)
 		value, err2 := url.QueryUnescape(v)
 		if err1 != nil || err2 != nil {
@@ -81,15 +82,6 @@ func ParseParams(raw string) (Params, error) {
 		out = append(out, Param{name, value})
 	}
 	return out, nil
-}
-
-func cut(s string, sep byte) (before, after string) {
-	for i := 0; i < len(s); i++ {
-		if s[i] == sep {
-			return s[:i], s[i+1:]
-		}
-	}
-	return s, ""
 }
 
 // Get is the first value of name, "" when absent.
@@ -114,14 +106,16 @@ func (p Params) Has(name string) bool {
 
 // Encode is the percent-encoded query, order kept.
 func (p Params) Encode() string {
-	out := ""
+	var out strings.Builder
 	for i, one := range p {
 		if i > 0 {
-			out += "&"
+			out.WriteByte('&')
 		}
-		out += url.QueryEscape(one.Name) + "=" + url.QueryEscape(one.Value)
+		out.WriteString(url.QueryEscape(one.Name))
+		out.WriteByte('=')
+		out.WriteString(url.QueryEscape(one.Value))
 	}
-	return out
+	return out.String()
 }
 
 // Prefer is the parsed Prefer header.

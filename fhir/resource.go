@@ -1,17 +1,19 @@
 package fhir
 
-import (
-	"regexp"
-)
-
 // Resource is one FHIR resource: its raw JSON, which is the truth, and the
 // parsed tree over it. The zero Resource is no resource.
 type Resource struct{ tree *Tree }
 
-var idForm = regexp.MustCompile(`^[A-Za-z0-9\-.]{1,64}$`)
-
-// ValidID says whether id has the form of the FHIR id data type.
-func ValidID(id string) bool { return idForm.MatchString(id) }
+// ValidID says whether id has the form of the FHIR id data type: 1 to 64 of
+// A-Z a-z 0-9 - and .
+func ValidID(id string) bool {
+	for i := range len(id) {
+		if c := id[i]; !isDigit(c) && (c|0x20 < 'a' || c|0x20 > 'z') && c != '-' && c != '.' {
+			return false
+		}
+	}
+	return id != "" && len(id) <= 64
+}
 
 // ParseResource reads a JSON body as a resource. It checks JSON and the
 // presence of resourceType only; structure is the validator's work.

@@ -1,0 +1,159 @@
+package fhir
+
+import (
+	"math/big"
+	"strconv"
+	"strings"
+)
+
+// Decimal is a FHIR decimal (or integer), exact and with the precision it was
+// written in: 1.00 and 1.0 are equal in value and differ in precision. The zero
+// Decimal is 0.
+type Decimal struct {
+	negative bool
+	digits   string // significant digits without leading zeros; "" for zero
+	exponent int    // power of ten of the last digit
+	powered  bool   // written with an exponent
+}
+
+// maxMagnitude bounds the power of ten of the first digit: that of an IEEE
+// double, so that every client can read the number.
+const maxMagnitude = 308
+
+// ParseDecimal reads a JSON number ("-1.50", "1e2"). It refuses, at no cost, more
+// than 256 characters and magnitudes outside 1e±308.
+func ParseDecimal(text string) (Decimal, error) {
+	if len(text) > maxNumber {
+		return Decimal{}, Errorf(400, CodeTooLong, "a number is longer than %d characters", maxNumber)
+	}
+	d := Decimal{}
+	mantissa := text
+	if at := strings.IndexAny(text, "eE"); at >= 0 {
+		e, ok := smallInt(text[at+1:])
+		if !ok {
+			return Decimal{}, badDecimal()
+		}
+		mantissa, d.exponent, d.powered = text[:at], e, true
+	}
+	mantissa, d.negative = strings.CutPrefix(mantissa, "-")
+	whole, fraction, point := strings.Cut(mantissa, ".")
+	if !allDigits(whole) || len(whole) > 1 && whole[0] == '0' || point && !allDigits(fraction) {
+		return Decimal{}, badDecimal()
+	}
+	d.digits = strings.TrimLeft(joined(mantissa, whole, fraction), "0")
+	d.exponent -= len(fraction)
+	if m := d.magnitude(); m > maxMagnitude || m < -maxMagnitude {
+		return Decimal{}, Errorf(400, CodeValue, "a number is outside the range of decimals")
+	}
+	return d, nil
+}
+
+func badDecimal() *Error { return Errorf(400, CodeValue, "not a decimal number") }
+
+// joined is whole+fraction, without a copy where there is no point.
+func joined(mantissa, whole, fraction string) string {
+	if fraction == "" {
+		return mantissa
+	}
+	return whole + fraction
+}
+
+// smallInt reads a signed exponent of at most four digits.
+func smallInt(s string) (int, bool) {
+	bare := strings.TrimPrefix(strings.TrimPrefix(s, "+"), "-")
+	if len(s)-len(bare) > 1 || !allDigits(bare) {
+		return 0, false
+	}
+	if bare = strings.TrimLeft(bare, "0"); len(bare) > 4 {
+		return 0, false
+	}
+	n, _ := strconv.Atoi("0" + bare)
+	if s[0] == '-' {
+		n = -n
+	}
+	return n, true
+}
+
+func allDigits(s string) bool {
+	for i := range len(s) {
+		if s[i] < '0' || s[i] > '9' {
+			return false
+		}
+	}
+	return s != ""
+}
+
+// magnitude is the power of ten of the first digit.
+func (d Decimal) magnitude() int { return d.exponent + max(len(d.digits), 1) - 1 }
+
+// Sign is -1, 0 or 1.
+func (d Decimal) Sign() int {
+	switch {
+	case d.digits == "":
+		return 0
+	case d.negative:
+		return -1
+	default:
+		return 1
+	}
+}
+
+// String is the number without an exponent, in its precision.
+func (d Decimal) String() string {
+	s := d.digits
+	if s == "" {
+		s = "0"
+	}
+	if d.exponent > 0 && d.digits != "" {
+		s += strings.Repeat("0", d.exponent)
+	}
+	if d.exponent < 0 {
+		if pad := 1 - d.exponent - len(s); pad > 0 {
+			s = strings.Repeat("0", pad) + s
+		}
+		s = s[:len(s)+d.exponent] + "." + s[len(s)+d.exponent:]
+	}
+	if d.Sign() < 0 {
+		s = "-" + s
+	}
+	return s
+}
+
+// Float is the nearest float64: for statistics, never for comparing or storing.
+func (d Decimal) Float() float64 {
+	f, _ := strconv.ParseFloat(d.String(), 64)
+	return f
+}
+
+// Implied is the range [lo, hi) of the numbers that d stands for in its written
+// precision (R4 search.html, "number"): half a unit of the last place to both
+// sides. 100 is [99.5, 100.5), 100.00 is [99.995, 100.005); with a positive
+// exponent the unit is a tenth of the last written place: 1e2 is [95, 105).
+func (d Decimal) Implied() (lo, hi Decimal) {
+	place := d.exponent - 1 // where half a unit is a five
+	if d.powered && d.exponent > 0 {
+		place--
+	}
+	n := d.unscaled()
+	for at := d.exponent; at > place; at-- {
+		n.Mul(n, big.NewInt(10))
+	}
+	five := big.NewInt(5)
+	return fromInt(new(big.Int).Sub(n, five), place), fromInt(new(big.Int).Add(n, five), place)
+}
+
+func (d Decimal) unscaled() *big.Int {
+	n := new(big.Int)
+	if d.digits != "" {
+		n.SetString(d.digits, 10)
+	}
+	if d.negative {
+		n.Neg(n)
+	}
+	return n
+}
+
+func fromInt(n *big.Int, exponent int) Decimal {
+	digits := new(big.Int).Abs(n).String()
+	return Decimal{negative: n.Sign() < 0, digits: strings.TrimLeft(digits, "0"), exponent: exponent}
+}
