@@ -1,0 +1,195 @@
+package search
+
+import (
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"candela/fhir"
+	"candela/store"
+)
+
+// reader turns the values of one search into conditions.
+type reader struct {
+	*Registry
+	now time.Time
+}
+
+// invalid is the refusal of a malformed value; it names the parameter and never
+// repeats the value, which may be patient data.
+func invalid(name, format string, args ...any) *fhir.Error {
+	e := fhir.Errorf(400, fhir.CodeValue, format, args...)
+	e.Issues[0].Diagnostics = "search parameter " + quoteName(name) + ": " + e.Issues[0].Diagnostics
+	return e
+}
+
+// quoteName is a parameter name as it may stand in a message.
+func quoteName(name string) string {
+	return strconv.QuoteToASCII(name[:min(len(name), 80)])
+}
+
+// conds gives the alternatives of one value (what stands between commas, still
+// escaped): an entry that meets any of them matches.
+func (r reader) conds(p *Param, name, value string) ([]store.Cond, error) {
+	switch p.Type {
+	case Token:
+		return r.tokenConds(p, name, value)
+	case Reference:
+		return r.linkConds(p, name, unescape(value))
+	case String:
+		return []store.Cond{{How: store.Starts, Text: fold(unescape(value))}}, nil
+	case URI:
+		return []store.Cond{{How: store.Is, Name: unescape(value)}}, nil
+	case Date:
+		return r.dateConds(name, unescape(value))
+	case Number:
+		return numberConds(name, unescape(value))
+	case Quantity:
+		return quantityConds(name, value)
+	case Composite:
+		return r.compositeConds(p, name, value)
+	default:
+		return nearConds(name, value)
+	}
+}
+
+// prefixes are the comparisons of ordered types with what they ask of a range.
+var prefixes = map[string]store.How{
+	"eq": store.Inside, "ne": store.Outside, "gt": store.Greater, "lt": store.Less, "ge": store.AtLeast,
+	"le": store.AtMost, "sa": store.After, "eb": store.Before, "ap": store.Overlaps,
+}
+
+// cutPrefix takes a comparison prefix off; none is eq.
+func cutPrefix(name, value string) (how store.How, rest string, err error) {
+	if value == "" || value[0] < 'a' || value[0] > 'z' {
+		return store.Inside, value, nil
+	}
+	if how, ok := prefixes[value[:min(2, len(value))]]; ok {
+		return how, value[2:], nil
+	}
+	return 0, "", invalid(name, "unknown prefix; use eq, ne, gt, lt, ge, le, sa, eb or ap")
+}
+
+// compositeConds reads a$b: each way to meet every component.
+func (r reader) compositeConds(p *Param, name, value string) ([]store.Cond, error) {
+	words := split(value, '$')
+	if len(words) != len(p.parts) {
+		return nil, invalid(name, "a value has %d components joined by $", len(p.parts))
+	}
+	rows := []store.Cond{{How: store.All}}
+	for i := range p.parts {
+		if words[i] == "" {
+			return nil, invalid(name, "component %d is empty", i+1)
+		}
+		column, err := r.conds(&p.parts[i].param, name, words[i])
+		if err != nil {
+			return nil, err
+		}
+		var next []store.Cond
+		for _, row := range rows {
+			for _, c := range column {
+				next = append(next, store.Cond{How: store.All, Parts: append(slices.Clone(row.Parts), c)})
+			}
+		}
+		rows = next
+	}
+	return rows, nil
+}
+
+// split cuts a parameter value at each sep that no backslash escapes (R4
+// search, escaping). The parts keep their escapes.
+func split(s string, sep byte) []string {
+	if strings.IndexByte(s, sep) < 0 {
+		return []string{s}
+	}
+	var out []string
+	from := 0
+	for i := 0; i < len(s); i++ {
+		switch s[i] {
+		case '\\':
+			i++
+		case sep:
+			out = append(out, s[from:i])
+			from = i + 1
+		}
+	}
+	return append(out, s[from:])
+}
+
+// checkEscapes says whether each backslash of s escapes one of `,$|\`.
+func checkEscapes(s string) bool {
+	for i := 0; i < len(s); i++ {
+		if s[i] != '\\' {
+			continue
+		}
+		i++
+		if i == len(s) || strings.IndexByte(`,$|\`, s[i]) < 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// unescape takes the escapes off; s has passed checkEscapes.
+func unescape(s string) string {
+	if strings.IndexByte(s, '\\') < 0 {
+		return s
+	}
+	out := make([]byte, 0, len(s))
+	for i := 0; i < len(s); i++ {
+		if s[i] == '\\' && i+1 < len(s) {
+			i++
+		}
+		out = append(out, s[i])
+	}
+	return string(out)
+}
+
+// place gives a position as latitude and longitude in degrees.
+func place(dst []store.Value, n fhir.Node) []store.Value {
+	latitude, err1 := strconv.ParseFloat(n.Get("latitude").Text(), 64)
+	longitude, err2 := strconv.ParseFloat(n.Get("longitude").Text(), 64)
+	if err1 != nil || err2 != nil || math.Abs(latitude) > 90 || math.Abs(longitude) > 180 {
+		return dst
+	}
+	return append(dst, store.Value{Kind: store.Place, Lo: store.OrderedFloat(latitude), Hi: store.OrderedFloat(longitude)})
+}
+
+// metres are the units of near.
+var metres = map[string]float64{
+	"": 1000, "km": 1000, "m": 1, "[mi_i]": 1609.344, "[mi_us]": 1609.347219, "mi": 1609.344, "[ft_i]": 0.3048, "[nmi_i]": 1852,
+}
+
+// defaultRadius is taken where near names no distance.
+const defaultRadius = 50_000
+
+// nearConds reads latitude|longitude|distance|unit; the last two may be left out.
+func nearConds(name, value string) ([]store.Cond, error) {
+	parts := split(value, '|')
+	if len(parts) < 2 || len(parts) > 4 {
+		return nil, invalid(name, "use latitude|longitude|distance|unit")
+	}
+	parts = append(parts, "", "")[:4]
+	unit, known := metres[unescape(parts[3])]
+	latitude, ok1 := degrees(parts[0], 90)
+	longitude, ok2 := degrees(parts[1], 180)
+	if !ok1 || !ok2 || !known {
+		return nil, invalid(name, "latitude and longitude are in degrees, the unit is km, m or [mi_i]")
+	}
+	radius := float64(defaultRadius)
+	if parts[2] != "" {
+		v, err := strconv.ParseFloat(parts[2], 64)
+		if err != nil || !(v >= 0) || math.IsInf(v, 0) {
+			return nil, invalid(name, "the distance is not a number")
+		}
+		radius = v * unit
+	}
+	return []store.Cond{{How: store.Near, Lo: store.OrderedFloat(latitude), Hi: store.OrderedFloat(longitude), Radius: radius}}, nil
+}
+
+func degrees(s string, limit float64) (float64, bool) {
+	v, err := strconv.ParseFloat(s, 64)
+	return v, err == nil && math.Abs(v) <= limit
+}

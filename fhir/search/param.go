@@ -1,0 +1,215 @@
+package search
+
+import (
+	"slices"
+	"strings"
+
+	"candela/fhir/fhirpath"
+	"candela/fhir/r4"
+	"candela/store"
+)
+
+// Kind is the type of a search parameter (value set search-param-type).
+type Kind string
+
+// The kinds.
+const (
+	Number    Kind = "number"
+	Date      Kind = "date"
+	String    Kind = "string"
+	Token     Kind = "token"
+	Reference Kind = "reference"
+	Composite Kind = "composite"
+	Quantity  Kind = "quantity"
+	URI       Kind = "uri"
+	Special   Kind = "special"
+)
+
+// Param is one search parameter on one resource type.
+type Param struct {
+	Code       string
+	On         string // resource type
+	Type       Kind
+	URL        string   // canonical URL of its definition
+	Targets    []string // of a reference: the types it may point to, sorted
+	Expression string
+	Role       store.Role // for tests and sorts by it; entries take Anchor only where they point to an owner
+
+	expr  *fhirpath.Expr
+	shape shape
+	need  [2]uint64 // bits of root members one of which must be there; zero: always evaluate
+	parts []part    // of a composite
+	// identifier and ofType name the entries that :identifier and :of-type look at.
+	identifier, ofType string
+}
+
+// part is one component of a composite.
+type part struct {
+	param Param                     // kind and shape of the component, not registered by code
+	expr  map[string]*fhirpath.Expr // by type of the composite's base element
+}
+
+// Modifiers that may stand behind the parameter's name, sorted.
+func (p *Param) Modifiers() []string {
+	switch p.Type {
+	case String:
+		return []string{"contains", "exact", "missing"}
+	case Token:
+		return []string{"missing", "not", "of-type", "text"}
+	case Reference:
+		return []string{"[type]", "identifier", "missing"}
+	case URI:
+		return []string{"above", "below", "missing"}
+	case Composite:
+		return nil
+	default:
+		return []string{"missing"}
+	}
+}
+
+// supplied are the parameters whose entries the store supplies.
+func supplied(code string) bool { return code == "_id" || code == "_lastUpdated" }
+
+// compile makes the parameter of def on typ, or says why it cannot be used.
+func (r *Registry) compile(typ string, def *r4.SearchParameter) (*Param, error) {
+	p := &Param{Code: def.Code, On: typ, Type: Kind(def.Type), URL: def.URL, Expression: def.Expression}
+	if def.Expression == "" {
+		return nil, refusal("the definition has no expression")
+	}
+	if def.XPathUsage == "phonetic" {
+		return nil, refusal("phonetic matching is not built")
+	}
+	p.shape = shapeOf(r.spec, typ, def.Expression)
+	if p.shape.empty {
+		return nil, refusal("the expression never matches %s", typ)
+	}
+	if p.Type == Reference {
+		p.Targets = r.targets(def.Target)
+		p.identifier = p.Code + ":identifier"
+	}
+	if p.Type == Token {
+		p.ofType = p.Code + ":of-type"
+	}
+	if p.Type == Composite {
+		return p, r.compileParts(p, def)
+	}
+	if p.Type == Special && !slices.Equal(p.shape.types, []string{"Location.position"}) {
+		return nil, refusal("this special parameter is not built")
+	}
+	var err error
+	p.expr, err = compilePath(r.spec, def.Expression, typ)
+	return p, err
+}
+
+// targets are the concrete types of a definition's target list; none given is all.
+func (r *Registry) targets(list []string) []string {
+	if len(list) == 0 || slices.Contains(list, "Resource") {
+		return r.spec.Resources()
+	}
+	out := slices.DeleteFunc(slices.Clone(list), func(t string) bool { return !r.spec.IsResource(t) })
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+// compileParts compiles the components of a composite, each for every type its
+// base element can have (Observation | Observation.component).
+func (r *Registry) compileParts(p *Param, def *r4.SearchParameter) error {
+	var err error
+	if p.expr, err = compilePath(r.spec, def.Expression, p.On); err != nil {
+		return err
+	}
+	for _, c := range def.Component {
+		of, ok := r.byURL[c.Definition]
+		if !ok {
+			return refusal("component %s is not defined", c.Definition)
+		}
+		one := part{param: Param{Code: of.Code, On: p.On, Type: Kind(of.Type), Targets: r.targets(of.Target)}, expr: map[string]*fhirpath.Expr{}}
+		for _, base := range p.shape.types {
+			if one.expr[base], err = compilePath(r.spec, c.Expression, base); err != nil {
+				return err
+			}
+			one.param.shape = merge(one.param.shape, shapeOf(r.spec, base, normalise(c.Expression)))
+		}
+		p.parts = append(p.parts, one)
+	}
+	if len(p.parts) < 2 {
+		return refusal("the composite has fewer than two components")
+	}
+	return nil
+}
+
+func merge(a, b shape) shape {
+	if len(a.types) == 0 {
+		return b
+	}
+	b.types = append(b.types, a.types...)
+	b.codes = append(b.codes, a.codes...)
+	b.exact = b.exact && a.exact
+	return b
+}
+
+// clocks ranks the date parameters that can be a type's one clinical date, best
+// first: when it was asked for or happened, before when it was written down.
+var clocks = [...]string{
+	"authoredon", "authored", "authored-on", "date", "effective-time", "occurrence", "onset-date", "period",
+	"effective", "started", "sent", "created", "collected", "whenhandedover", "start-date", "start", "recorded",
+	"issued", "datetime", "datewritten", "timestamp", "identified", "birthdate",
+}
+
+// hotNames are the last element names of tokens that clinical queries combine
+// with a patient or read newest first.
+var hotNames = [...]string{"code", "category", "status", "type", "class", "clinicalStatus", "intent", "vaccineCode", "verificationStatus", "lifecycleStatus"}
+
+// assignRoles marks the owner references, the hot tokens and the one clock of a type.
+func (r *Registry) assignRoles(t *typeParams) {
+	for _, code := range clocks {
+		if p, ok := t.byCode[code]; ok && p.Type == Date {
+			p.Role |= store.Clock
+			break
+		}
+	}
+	owners := r.owners(t)
+	for _, p := range t.params {
+		switch {
+		case slices.Contains(owners, p.Code):
+			p.Role |= store.Anchor
+		case p.Type == Token && isHot(t.name, p.Expression):
+			p.Role |= store.Hot
+		}
+	}
+}
+
+// owners are the parameters of the patient compartment that name the resource's
+// patient: patient and subject where it has them, else all that point to one.
+func (r *Registry) owners(t *typeParams) []string {
+	var all, named []string
+	for _, code := range append([]string{"patient", "subject"}, r.spec.Compartment("Patient")[t.name]...) {
+		p, ok := t.byCode[code]
+		if !ok || p.Type != Reference || !slices.Contains(p.Targets, "Patient") || slices.Contains(all, code) {
+			continue
+		}
+		all = append(all, code)
+		if code == "patient" || code == "subject" {
+			named = append(named, code)
+		}
+	}
+	if len(r.spec.Compartment("Patient")[t.name]) == 0 {
+		return nil
+	}
+	if len(named) > 0 {
+		return named
+	}
+	return all
+}
+
+// isHot says whether an expression reads one of hotNames directly from the root.
+func isHot(typ, expression string) bool {
+	for _, branch := range cutTop(expression, '|') {
+		path, _ := cutCast(strings.TrimSpace(branch))
+		name, ok := strings.CutPrefix(path, typ+".")
+		if ok && slices.Contains(hotNames[:], name) {
+			return true
+		}
+	}
+	return false
+}

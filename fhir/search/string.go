@@ -1,0 +1,178 @@
+package search
+
+import (
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"golang.org/x/text/unicode/norm"
+
+	"candela/fhir"
+	"candela/fhir/fhirpath"
+	"candela/store"
+)
+
+func (x *extraction) text(dst []store.Value, item fhirpath.Item) []store.Value {
+	switch item.Type {
+	case "HumanName":
+		return texts(dst, item.Node, "family", "given", "prefix", "suffix", "text")
+	case "Address":
+		return texts(dst, item.Node, "line", "city", "district", "state", "postalCode", "country", "text")
+	case "CodeableConcept":
+		return texts(dst, item.Node, "text")
+	case "Coding":
+		return texts(dst, item.Node, "display")
+	}
+	if item.Node.Kind() == fhir.Object {
+		return dst
+	}
+	return appendText(dst, item.Text())
+}
+
+func texts(dst []store.Value, n fhir.Node, members ...string) []store.Value {
+	for _, member := range members {
+		for part := range n.Get(member).Each() {
+			dst = appendText(dst, part.Text())
+		}
+	}
+	return dst
+}
+
+func appendText(dst []store.Value, raw string) []store.Value {
+	if raw == "" {
+		return dst
+	}
+	return append(dst, store.Value{Kind: store.Text, Text: fold(raw), Raw: raw})
+}
+
+// uri gives a URI as written, and a canonical with a version also without it.
+func (x *extraction) uri(dst []store.Value, item fhirpath.Item) []store.Value {
+	if item.Node.Kind() != fhir.String {
+		return dst
+	}
+	whole := x.names.of(item.Node)
+	if whole == "" {
+		return dst
+	}
+	dst = append(dst, store.Value{Kind: store.URI, Name: whole})
+	if name, _, versioned := strings.Cut(whole, "|"); versioned && name != "" {
+		dst = append(dst, store.Value{Kind: store.URI, Name: name})
+	}
+	return dst
+}
+
+// textual are the modifiers of strings and URIs.
+func (f *filters) textual(p *Param, modifier, value string) ([]store.Cond, error) {
+	switch {
+	case p.Type == String && modifier == "exact":
+		return []store.Cond{{How: store.Exactly, Raw: value}}, nil
+	case p.Type == String && modifier == "contains":
+		return []store.Cond{{How: store.Contains, Text: fold(value)}}, nil
+	case p.Type == URI && modifier == "below":
+		return []store.Cond{{How: store.Starts, Name: value}}, nil
+	case p.Type == URI && modifier == "above":
+		return []store.Cond{{How: store.Above, Name: value}}, nil
+	}
+	return nil, unsupported(p, modifier)
+}
+
+// fold is the form in which strings are compared (R4 search, string): accents
+// stripped, lower case, apostrophes and dots dropped, any other punctuation and
+// white space one space. Text that would vanish keeps its lower-case form.
+func fold(s string) string {
+	if isFolded(s) {
+		return s
+	}
+	out := make([]byte, 0, len(s))
+	if isASCII(s) {
+		out = foldASCII(out, s)
+	} else {
+		out = foldUnicode(out, s)
+	}
+	if n := len(out); n > 0 && out[n-1] == ' ' {
+		out = out[:n-1]
+	}
+	if len(out) == 0 {
+		return strings.ToLower(strings.TrimSpace(s))
+	}
+	return string(out)
+}
+
+func isASCII(s string) bool {
+	for i := range len(s) {
+		if s[i] >= utf8.RuneSelf {
+			return false
+		}
+	}
+	return true
+}
+
+// isFolded spares the common case (codes, single lower-case words) an allocation.
+func isFolded(s string) bool {
+	for i := range len(s) {
+		c := s[i]
+		if (c < 'a' || c > 'z') && (c < '0' || c > '9') {
+			return false
+		}
+	}
+	return true
+}
+
+func foldASCII(out []byte, s string) []byte {
+	for i := range len(s) {
+		switch c := s[i]; {
+		case c >= 'a' && c <= 'z' || c >= '0' && c <= '9':
+			out = append(out, c)
+		case c >= 'A' && c <= 'Z':
+			out = append(out, c+'a'-'A')
+		case c == '\'' || c == '.' || c == '`':
+		default:
+			out = space(out)
+		}
+	}
+	return out
+}
+
+func space(out []byte) []byte {
+	if n := len(out); n > 0 && out[n-1] != ' ' {
+		return append(out, ' ')
+	}
+	return out
+}
+
+func foldUnicode(out []byte, s string) []byte {
+	for _, r := range norm.NFD.String(s) {
+		switch {
+		case unicode.Is(unicode.Mn, r) || strings.ContainsRune("'.`’‘ʼ´", r):
+		case unicode.IsLetter(r) || unicode.IsNumber(r) || unicode.Is(unicode.Mc, r):
+			out = appendPlain(out, unicode.ToLower(r))
+		default:
+			out = space(out)
+		}
+	}
+	return out
+}
+
+// appendPlain writes letters that carry their accent inside, which no
+// decomposition takes off, as people type them without it.
+func appendPlain(out []byte, r rune) []byte {
+	switch r {
+	case 'ß':
+		return append(out, "ss"...)
+	case 'æ':
+		return append(out, "ae"...)
+	case 'œ':
+		return append(out, "oe"...)
+	case 'ø':
+		return append(out, 'o')
+	case 'ł':
+		return append(out, 'l')
+	case 'đ', 'ð':
+		return append(out, 'd')
+	case 'þ':
+		return append(out, "th"...)
+	case 'ı':
+		return append(out, 'i')
+	}
+	return utf8.AppendRune(out, r)
+}
