@@ -1,0 +1,133 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime"
+	"strings"
+	"sync"
+
+	"github.com/google/uuid"
+
+	"candela/analytics"
+	"candela/analytics/risk"
+	"candela/analytics/segment"
+	"candela/conformance"
+	"candela/fhir"
+	"candela/fhir/interaction"
+	"candela/fhir/r4"
+	"candela/fhir/search"
+	"candela/fhir/validate"
+	"candela/store"
+	"candela/store/embedded"
+	"candela/store/mongo"
+)
+
+// App is an opened server without a listener: a store and the engine over it.
+type App struct {
+	Config Config
+	Store  store.Store
+	Door   fhir.Doer
+	Search *search.Registry
+	Runner *analytics.Runner
+
+	spec *r4.Spec
+}
+
+// Open wires store, specification, engine and analytics. Close the App.
+func Open(ctx context.Context, c Config) (*App, error) {
+	if err := c.Check(); err != nil {
+		return nil, err
+	}
+	a := &App{Config: c}
+	if err := a.load(ctx); err != nil {
+		return nil, errors.Join(err, a.Close())
+	}
+	if err := a.wire(); err != nil {
+		return nil, errors.Join(err, a.Close())
+	}
+	return a, nil
+}
+
+// load opens the store and reads the specification side by side: both take a
+// good part of a cold start.
+func (a *App) load(ctx context.Context) error {
+	var group sync.WaitGroup
+	var storeErr, specErr error
+	group.Go(func() { a.Store, storeErr = openStore(ctx, a.Config) })
+	group.Go(func() { specErr = a.specification() })
+	group.Wait()
+	return errors.Join(storeErr, specErr)
+}
+
+func (a *App) specification() error {
+	spec, err := r4.Load()
+	if err != nil {
+		return fmt.Errorf("embedded specification: %w", err)
+	}
+	a.spec = spec
+	a.Search, err = search.New(spec)
+	return err
+}
+
+func openStore(ctx context.Context, c Config) (store.Store, error) {
+	scheme, rest, _ := strings.Cut(c.Store, ":")
+	if scheme == "embedded" {
+		s, err := embedded.Open(rest, embedded.Options{Now: c.Now, Logger: c.Log, Relaxed: c.Relaxed, CacheBytes: int64(c.CacheMB) << 20})
+		if err != nil {
+			return nil, wrong("store", "%v", err)
+		}
+		return s, nil
+	}
+	s, err := mongo.Open(ctx, c.Store, mongo.Options{Now: c.Now, Logger: c.Log})
+	if err != nil {
+		return nil, wrong("store", "%v", err)
+	}
+	return s, nil
+}
+
+func (a *App) wire() error {
+	c := a.Config
+	engine, err := interaction.New(interaction.Config{
+		Store: a.Store, Search: a.Search, Structure: validate.New(a.spec), Elements: a.spec, Types: a.spec.Resources(),
+		NewID: c.newID(), Now: c.Now, Lenient: c.Lenient, Log: c.Log, MaxEntries: c.MaxEntries, Workers: runtime.GOMAXPROCS(0),
+		Capabilities: conformance.Statement{Software: VersionName(), Search: a.Search, Types: a.spec.Resources()}.Answer,
+	})
+	if err != nil {
+		return err
+	}
+	a.Door = engine
+	a.Runner = &analytics.Runner{
+		Store: a.Store, Door: engine, Now: c.Now, Log: c.Log, Version: VersionName(),
+		Capabilities: []analytics.Capability{risk.New(), segment.New()},
+	}
+	return nil
+}
+
+func (c Config) newID() func() string {
+	if c.NewID != nil {
+		return c.NewID
+	}
+	return newID
+}
+
+// newID is a fresh logical id: a UUID in time order, so that neighbours in time
+// are neighbours on disk.
+func newID() string {
+	id, err := uuid.NewV7()
+	if err != nil { // no entropy; a random one cannot be had either
+		slog.Error("no random numbers for a new id", slog.String("error", err.Error()))
+		return ""
+	}
+	return id.String()
+}
+
+// Close closes what Open opened, in reverse.
+func (a *App) Close() error {
+	if a.Store == nil {
+		return nil
+	}
+	return a.Store.Close()
+}

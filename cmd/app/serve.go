@@ -1,0 +1,153 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"candela/fhir"
+	"candela/fhir/rest"
+)
+
+// Server is an App with a listener.
+type Server struct {
+	*App
+	Base string // the FHIR base URL
+
+	listener net.Listener
+	http     *http.Server
+	stopping atomic.Bool
+	metrics  *metrics
+	cancel   context.CancelFunc
+	group    sync.WaitGroup
+	failed   chan error
+}
+
+// Start opens the app and listens. The server answers when Start returns.
+func Start(ctx context.Context, c Config) (*Server, error) {
+	a, err := Open(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	s, err := a.serve(ctx)
+	if err != nil {
+		return nil, errors.Join(err, a.Close())
+	}
+	return s, nil
+}
+
+func (a *App) serve(ctx context.Context) (*Server, error) {
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", a.Config.Listen)
+	if err != nil {
+		return nil, wrong("listen", "%v", err)
+	}
+	s := &Server{App: a, Base: a.Config.baseURL(listener.Addr()), listener: listener, metrics: newMetrics(), failed: make(chan error, 1)}
+	s.http = &http.Server{
+		Handler:           s.handler(),
+		ReadHeaderTimeout: 5 * time.Second,
+		IdleTimeout:       60 * time.Second,
+		MaxHeaderBytes:    64 << 10,
+		ErrorLog:          slog.NewLogLogger(a.Config.Log.Handler(), slog.LevelDebug),
+	}
+	background, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	s.cancel = cancel
+	s.group.Go(s.listen)
+	if a.Config.Analytics == "follow" {
+		s.group.Go(func() { s.follow(background) })
+	}
+	a.Config.Log.Info("serving", slog.String("base", s.Base), slog.String("version", VersionName()))
+	return s, nil
+}
+
+func (s *Server) listen() {
+	if err := s.http.Serve(s.listener); !errors.Is(err, http.ErrServerClosed) {
+		s.failed <- err
+	}
+}
+
+// follow keeps the analytics current. A failed run is tried again from its
+// cursor; the server goes on serving.
+func (s *Server) follow(ctx context.Context) {
+	for ctx.Err() == nil {
+		err := s.Runner.Follow(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		s.Config.Log.Error("analytics stopped; starting again from the last cursor", slog.Any("error", err))
+		select {
+		case <-ctx.Done():
+		case <-time.After(5 * time.Second):
+		}
+	}
+}
+
+func (s *Server) handler() http.Handler {
+	c := s.Config
+	fhirHandler := rest.New(rest.Config{
+		Doer: s.Door, Base: s.Base, Log: c.Log, Observe: s.metrics.observe, Timeout: c.Timeout,
+		MaxBody: c.MaxBody, MaxBundle: c.MaxBundle, InFlight: int64(c.InFlight),
+		Caller: func(*http.Request) (fhir.Caller, error) { return fhir.Caller{Name: "anyone", Access: fhir.Full()}, nil },
+	})
+	mux := http.NewServeMux()
+	mux.Handle("/fhir", fhirHandler)
+	mux.Handle("/fhir/", fhirHandler)
+	mux.HandleFunc("/healthz", func(w http.ResponseWriter, _ *http.Request) { say(w, 200, "ok") })
+	mux.HandleFunc("/readyz", s.ready)
+	mux.Handle("/metrics", s.metrics.handler())
+	mux.HandleFunc("/{$}", func(w http.ResponseWriter, _ *http.Request) {
+		say(w, 200, fmt.Sprintf("Candela %s\nFHIR R4 base  %s\ncapabilities  %s/metadata\n", VersionName(), s.Base, s.Base))
+	})
+	return paced(newLimiter(c.Rate, c.Now).limited(mux), c.Timeout)
+}
+
+func say(w http.ResponseWriter, status int, text string) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.WriteHeader(status)
+	_, _ = fmt.Fprintln(w, text) // a caller that is gone needs no answer
+}
+
+// ready is 200 while the store answers and no stop has begun.
+func (s *Server) ready(w http.ResponseWriter, r *http.Request) {
+	if s.stopping.Load() {
+		say(w, http.StatusServiceUnavailable, "stopping")
+		return
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), 3*time.Second)
+	defer cancel()
+	if err := s.Store.Ping(ctx); err != nil {
+		say(w, http.StatusServiceUnavailable, "the store does not answer")
+		return
+	}
+	say(w, http.StatusOK, "ready")
+}
+
+// Wait blocks until ctx ends or the listener fails.
+func (s *Server) Wait(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+		return nil
+	case err := <-s.failed:
+		return err
+	}
+}
+
+// Stop turns readiness off, lets running requests end (Config.Drain at most),
+// stops the analytics and closes the store.
+func (s *Server) Stop() error {
+	s.stopping.Store(true)
+	ctx, cancel := context.WithTimeout(context.Background(), s.Config.Drain)
+	defer cancel()
+	err := s.http.Shutdown(ctx)
+	if errors.Is(err, context.DeadlineExceeded) {
+		err = s.http.Close()
+	}
+	s.cancel()
+	s.group.Wait()
+	return errors.Join(err, s.Close())
+}

@@ -1,0 +1,115 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/alecthomas/kong"
+
+	"candela/cmd/app"
+)
+
+// strictJSON resolves flags from a JSON object whose keys are flag names. A
+// key that is no flag of any command is an error that names it.
+func strictJSON(r io.Reader) (kong.Resolver, error) {
+	values := map[string]any{}
+	dec := json.NewDecoder(r)
+	dec.UseNumber()
+	if err := dec.Decode(&values); err != nil {
+		return nil, fmt.Errorf("configuration file is not a JSON object: %w", err)
+	}
+	return fileValues(values), nil
+}
+
+type fileValues map[string]any
+
+// Validate finds keys that no command knows.
+func (f fileValues) Validate(root *kong.Application) error {
+	known := map[string]bool{}
+	_ = kong.Visit(root, func(n kong.Visitable, next kong.Next) error { // the visitor returns no errors
+		if flag, ok := n.(*kong.Flag); ok {
+			known[flag.Name] = true
+		}
+		return next(nil)
+	})
+	for key := range f {
+		if !known[key] {
+			return fmt.Errorf("configuration file: %q is no setting; see candela serve --help", key)
+		}
+	}
+	return nil
+}
+
+// Resolve gives the file's value of a flag.
+func (f fileValues) Resolve(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, error) {
+	value, ok := f[flag.Name]
+	if !ok {
+		return nil, nil
+	}
+	if number, ok := value.(json.Number); ok {
+		return number.String(), nil
+	}
+	return value, nil
+}
+
+// storeFlags say where data lives; every verb that opens a store has them.
+type storeFlags struct {
+	Store   string `help:"Where data lives: embedded:DIR, or mongodb://HOST/DATABASE of a replica set." default:"${store}" placeholder:"ADDRESS"`
+	Cache   int    `help:"Block cache of the embedded store, MiB." default:"64"`
+	Relaxed bool   `help:"Embedded store: answer before the log is on disk. A power failure may lose the last writes."`
+}
+
+// logFlags say how to log. Logs never hold patient data.
+type logFlags struct {
+	LogLevel  string `help:"debug, info, warn or error." enum:"debug,info,warn,error" default:"info"`
+	LogFormat string `help:"text or json." enum:"text,json" default:"text"`
+}
+
+func (l logFlags) logger() *slog.Logger {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(strings.ToUpper(l.LogLevel))); err != nil {
+		level = slog.LevelInfo
+	}
+	options := &slog.HandlerOptions{Level: level}
+	if l.LogFormat == "json" {
+		return slog.New(slog.NewJSONHandler(os.Stderr, options))
+	}
+	return slog.New(slog.NewTextHandler(os.Stderr, options))
+}
+
+func (s storeFlags) config(l logFlags) app.Config {
+	c := app.Defaults()
+	c.Store, c.CacheMB, c.Relaxed, c.Log = s.Store, s.Cache, s.Relaxed, l.logger()
+	return c
+}
+
+// serveFlags are all settings of a server.
+type serveFlags struct {
+	storeFlags
+	logFlags
+	Listen     string        `help:"Address to listen on." default:"127.0.0.1:8080" placeholder:"HOST:PORT"`
+	Base       string        `help:"FHIR base URL as callers see it, when a proxy stands in front. Links are built from it, never from request headers." placeholder:"URL"`
+	Auth       string        `help:"off: everybody may do everything; accepted only on a loopback address." default:"off"`
+	Lenient    bool          `help:"Keep unknown elements and answer with warnings; a request asks for the same by Prefer: handling=lenient."`
+	Analytics  string        `help:"follow: keep risk scores and segments current while serving; off: only candela analyze writes them." default:"off"`
+	MaxBody    int           `help:"Largest resource, bytes." default:"10485760"`
+	MaxBundle  int           `help:"Largest Bundle, bytes." default:"52428800"`
+	MaxEntries int           `help:"Most entries of a Bundle." default:"5000"`
+	InFlight   int           `help:"Request bodies handled at once, bytes in all; more are answered 503." default:"536870912"`
+	Rate       int           `help:"Requests per second of one address; more are answered 429. 0: no limit." default:"0"`
+	Timeout    time.Duration `help:"Longest time for one request." default:"1m"`
+	Drain      time.Duration `help:"On a stop, running requests get this long to end." default:"10s"`
+}
+
+func (s serveFlags) config() app.Config {
+	c := s.storeFlags.config(s.logFlags)
+	c.Listen, c.Base, c.Auth, c.Lenient, c.Analytics = s.Listen, s.Base, s.Auth, s.Lenient, s.Analytics
+	c.MaxBody, c.MaxBundle, c.MaxEntries, c.InFlight = s.MaxBody, s.MaxBundle, s.MaxEntries, s.InFlight
+	c.Rate, c.Timeout, c.Drain = s.Rate, s.Timeout, s.Drain
+	return c
+}
