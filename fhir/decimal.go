@@ -157,3 +157,21 @@ func fromInt(n *big.Int, exponent int) Decimal {
 	digits := new(big.Int).Abs(n).String()
 	return Decimal{negative: n.Sign() < 0, digits: strings.TrimLeft(digits, "0"), exponent: exponent}
 }
+
+// Plus is the exact sum, in the finer precision of both.
+func (d Decimal) Plus(o Decimal) Decimal {
+	place := min(d.exponent, o.exponent)
+	return fromInt(new(big.Int).Add(d.unscaledAt(place), o.unscaledAt(place)), place)
+}
+
+// Times is the exact product.
+func (d Decimal) Times(o Decimal) Decimal {
+	return fromInt(new(big.Int).Mul(d.unscaled(), o.unscaled()), d.exponent+o.exponent)
+}
+
+// unscaledAt is the number in units of ten to the power of place, which is not
+// above the exponent.
+func (d Decimal) unscaledAt(place int) *big.Int {
+	f := new(big.Int).Exp(big.NewInt(10), big.NewInt(int64(d.exponent-place)), nil)
+	return f.Mul(f, d.unscaled())
+}
