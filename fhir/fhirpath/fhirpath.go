@@ -79,27 +79,44 @@ type Env struct {
 
 // Expr is a compiled expression, safe for concurrent use.
 type Expr struct {
-	text string
-	root string
-	run  evaluator
+	text  string
+	model Model
+	run   evaluator
 }
 
+// maxLength bounds an expression's text, in bytes.
+const maxLength = 64 << 10
+
 // Compile reads an expression that will be evaluated on items of type root (a
-// FHIR type; "Resource" or "" when it may be any). Branches that can't match
-// root ("Patient.name | Practitioner.name" on Patient) cost nothing. Errors are
-// *fhir.Error with status 400 that give the position: syntax, unknown
-// functions (code not-supported), unknown types and elements.
+// FHIR type; "" or an abstract one when it may be any). Branches that can't
+// match root ("Patient.name | Practitioner.name" on Patient) cost nothing.
+// Errors are *fhir.Error with status 400 that give the position: syntax,
+// unknown functions (code not-supported), unknown types and elements.
 func Compile(expression, root string, model Model) (*Expr, error) {
-	tree, err := parse(expression)
+	return build(&compiler{model: model, root: root, text: expression})
+}
+
+// CompileStrict is Compile that also refuses what the specification calls
+// wrong and published R4 expressions do nevertheless: a leading type that is not
+// root, as() over many items, order-dependent functions on unordered input, and
+// conditions that can't be boolean.
+func CompileStrict(expression, root string, model Model) (*Expr, error) {
+	return build(&compiler{model: model, root: root, text: expression, strict: true})
+}
+
+func build(c *compiler) (*Expr, error) {
+	if len(c.text) > maxLength {
+		return nil, syntaxError(c.text, maxLength, fhir.CodeTooLong, "the expression is longer than %d bytes", maxLength)
+	}
+	tree, err := parse(c.text)
 	if err != nil {
 		return nil, err
 	}
-	c := compiler{model: model, root: root, text: expression}
-	out, err := c.compile(tree, c.rootTypes())
+	out, err := c.expr(tree, c.rootTypes())
 	if err != nil {
 		return nil, err
 	}
-	return &Expr{text: expression, root: root, run: out.run}, nil
+	return &Expr{text: c.text, model: c.model, run: out.evaluator()}, nil
 }
 
 // String is the expression as it was written.
@@ -116,5 +133,9 @@ func (e *Expr) Append(dst []Item, env Env, focus Item) ([]Item, error) {
 	if buf == nil {
 		buf = new(Buffer)
 	}
-	return buf.eval(e, &env, dst, focus)
+	r := &buf.run
+	r.buf, r.env, r.model, r.focus = buf, env, e.model, focus
+	out, err := e.run(r, &r.focus, dst)
+	r.env, r.focus, r.total = Env{}, Item{}, nil
+	return out, err
 }
