@@ -169,6 +169,17 @@ func (d Decimal) Times(o Decimal) Decimal {
 	return fromInt(new(big.Int).Mul(d.unscaled(), o.unscaled()), d.exponent+o.exponent)
 }
 
+// Approximate is the range that R4 search recommends for "about d": a tenth of d
+// to both sides.
+func (d Decimal) Approximate() (lo, hi Decimal) {
+	nine, eleven := Decimal{digits: "9", exponent: -1}, Decimal{digits: "11", exponent: -1}
+	lo, hi = d.Times(nine), d.Times(eleven)
+	if d.negative {
+		lo, hi = hi, lo
+	}
+	return lo, hi
+}
+
 // unscaledAt is the number in units of ten to the power of place, which is not
 // above the exponent.
 func (d Decimal) unscaledAt(place int) *big.Int {

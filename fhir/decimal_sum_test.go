@@ -20,6 +20,15 @@ func TestDecimalSumAndProductAreExact(t *testing.T) {
 	}
 }
 
+func TestDecimalApproximateIsATenthToBothSides(t *testing.T) {
+	for _, c := range [][3]string{{"100", "90", "110"}, {"-5", "-5.5", "-4.5"}, {"0", "0", "0"}} {
+		lo, hi := number(t, c[0]).Approximate()
+		if lo.Compare(number(t, c[1])) != 0 || hi.Compare(number(t, c[2])) != 0 {
+			t.Errorf("about %s is %s to %s, want %s to %s", c[0], lo, hi, c[1], c[2])
+		}
+	}
+}
+
 func number(t *testing.T, text string) Decimal {
 	t.Helper()
 	d, err := ParseDecimal(text)
