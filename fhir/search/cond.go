@@ -39,7 +39,7 @@ func (r reader) conds(p *Param, name, value string) ([]store.Cond, error) {
 	case Reference:
 		return r.linkConds(p, name, unescape(value))
 	case String:
-		return []store.Cond{{How: store.Starts, Text: fold(unescape(value))}}, nil
+		return textConds(store.Starts, name, unescape(value))
 	case URI:
 		return []store.Cond{{How: store.Is, Name: unescape(value)}}, nil
 	case Date:

@@ -208,14 +208,14 @@ func (f *filters) modified(types []string, p *Param, name, modifier, value strin
 	case p.Type == Token && modifier == "of-type":
 		return f.ofType(p, name, value)
 	case p.Type == Token && modifier == "text":
-		conds = []store.Cond{{How: store.Starts, Text: fold(unescape(value))}}
+		conds, err = textConds(store.Starts, name, unescape(value))
 	case p.Type == Reference && modifier == "identifier":
 		param = p.identifier
 		conds, err = f.tokenConds(&identifierParam, name, value)
 	case p.Type == Reference && slices.Contains(p.Targets, modifier):
 		conds, err = f.typedLink(p, name, modifier, unescape(value))
 	default:
-		conds, err = f.textual(p, modifier, unescape(value))
+		conds, err = f.textual(p, name, modifier, unescape(value))
 	}
 	return param, conds, err
 }

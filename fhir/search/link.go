@@ -101,7 +101,7 @@ func (r reader) linkConds(p *Param, name, value string) ([]store.Cond, error) {
 	}
 	to := r.linkTo(value)
 	if to.Space != "" || !fhir.ValidID(value) {
-		return []store.Cond{{How: store.Is, Space: to.Space, Name: to.Name}}, nil
+		return []store.Cond{{How: store.Is, Space: to.Space, Name: to.Name, Text: to.Text}}, nil
 	}
 	out := make([]store.Cond, 0, len(p.Targets)+1)
 	for _, typ := range p.Targets {

@@ -1,9 +1,6 @@
 package search
 
 import (
-	"math"
-	"math/big"
-	"strconv"
 	"strings"
 
 	"candela/fhir"
@@ -20,17 +17,17 @@ func (x *extraction) quantity(dst []store.Value, item fhirpath.Item) []store.Val
 	n := item.Node
 	switch item.Type {
 	case "decimal", "integer", "positiveInt", "unsignedInt", "System.Decimal", "System.Integer":
-		return x.point(dst, item.Text(), fhir.Node{}, "")
+		return x.point(dst, store.Value{Kind: store.Range}, item.Text(), "")
 	case "Money":
 		v := store.Value{Kind: store.Range, Space: currencies, Name: x.names.of(n.Get("currency"))}
-		return x.point1(dst, v, n.Get("value"))
+		return x.point(dst, v, n.Get("value").Text(), "")
 	case "Range":
 		return x.between(dst, n.Get("low"), n.Get("high"))
 	case "SampledData":
 		return x.sampled(dst, n)
 	}
 	if n.Kind() == fhir.Object && n.Get("value").Exists() {
-		return x.point(dst, n.Get("value").Text(), n, n.Get("comparator").Text())
+		return x.point(dst, x.unit(n), n.Get("value").Text(), n.Get("comparator").Text())
 	}
 	return dst
 }
@@ -38,30 +35,16 @@ func (x *extraction) quantity(dst []store.Value, item fhirpath.Item) []store.Val
 // unit reads system, code and printed unit of a Quantity.
 func (x *extraction) unit(n fhir.Node) store.Value {
 	v := store.Value{Kind: store.Range}
-	if !n.Exists() {
-		return v
-	}
 	v.Space, v.Name, v.Text = x.names.of(n.Get("system")), x.names.of(n.Get("code")), x.names.of(n.Get("unit"))
 	return v
 }
 
-func (x *extraction) point1(dst []store.Value, v store.Value, n fhir.Node) []store.Value {
-	d, ok := parseDecimal(n.Text())
-	if !ok {
-		return dst
-	}
-	v.Lo = x.ordered(d)
-	v.Hi = v.Lo
-	return append(dst, v)
-}
-
 // point is one number; a comparator opens the end that it leaves unknown.
-func (x *extraction) point(dst []store.Value, number string, unit fhir.Node, comparator string) []store.Value {
-	d, ok := parseDecimal(number)
-	if !ok {
+func (x *extraction) point(dst []store.Value, v store.Value, number, comparator string) []store.Value {
+	d, err := fhir.ParseDecimal(number)
+	if err != nil {
 		return dst
 	}
-	v := x.unit(unit)
 	v.Lo = x.ordered(d)
 	v.Hi = v.Lo
 	switch comparator {
@@ -79,10 +62,10 @@ func (x *extraction) between(dst []store.Value, low, high fhir.Node) []store.Val
 		of = high
 	}
 	v := x.unit(of)
-	if d, ok := parseDecimal(low.Get("value").Text()); ok {
+	if d, err := fhir.ParseDecimal(low.Get("value").Text()); err == nil {
 		v.Lo = x.ordered(d)
 	}
-	if d, ok := parseDecimal(high.Get("value").Text()); ok {
+	if d, err := fhir.ParseDecimal(high.Get("value").Text()); err == nil {
 		v.Hi = x.ordered(d)
 	}
 	if v.Lo == nil && v.Hi == nil {
@@ -93,26 +76,26 @@ func (x *extraction) between(dst []store.Value, low, high fhir.Node) []store.Val
 
 // sampled gives the range that the measured points span: origin + factor × point.
 func (x *extraction) sampled(dst []store.Value, n fhir.Node) []store.Value {
-	origin, ok := parseDecimal(n.Path("origin", "value").Text())
-	if !ok {
+	origin, err := fhir.ParseDecimal(n.Path("origin", "value").Text())
+	if err != nil {
 		return dst
 	}
-	factor, scaled := parseDecimal(n.Get("factor").Text())
-	var lo, hi decimal
+	factor, noFactor := fhir.ParseDecimal(n.Get("factor").Text())
+	var lo, hi fhir.Decimal
 	found := false
 	for _, word := range strings.Fields(n.Get("data").Text()) {
-		d, ok := parseDecimal(word)
-		if !ok { // E, L and U: error, below and above the limits
+		d, err := fhir.ParseDecimal(word)
+		if err != nil { // E, L and U: error, below and above the limits
 			continue
 		}
-		if scaled {
-			d = d.times(factor)
+		if noFactor == nil {
+			d = d.Times(factor)
 		}
-		d = d.plus(origin)
-		if !found || d.less(lo) {
+		d = d.Plus(origin)
+		if !found || d.Compare(lo) < 0 {
 			lo = d
 		}
-		if !found || hi.less(d) {
+		if !found || d.Compare(hi) > 0 {
 			hi = d
 		}
 		found = true
@@ -126,9 +109,9 @@ func (x *extraction) sampled(dst []store.Value, n fhir.Node) []store.Value {
 }
 
 // ordered keeps d's ordered bytes in the arena of this resource.
-func (x *extraction) ordered(d decimal) []byte {
+func (x *extraction) ordered(d fhir.Decimal) []byte {
 	from := len(x.bytes)
-	x.bytes = d.appendOrdered(x.bytes)
+	x.bytes = d.AppendOrdered(x.bytes)
 	return x.bytes[from:len(x.bytes):len(x.bytes)]
 }
 
@@ -137,8 +120,8 @@ func numberConds(name, value string) ([]store.Cond, error) {
 	if err != nil {
 		return nil, err
 	}
-	d, ok := parseDecimal(rest)
-	if !ok {
+	d, err := fhir.ParseDecimal(rest)
+	if err != nil {
 		return nil, invalid(name, "not a number")
 	}
 	return []store.Cond{around(how, d)}, nil
@@ -146,17 +129,18 @@ func numberConds(name, value string) ([]store.Cond, error) {
 
 // around is the range that a number stands for in a comparison: its implied
 // precision in eq and ne, a tenth around it in ap, else the exact number.
-func around(how store.How, d decimal) store.Cond {
+func around(how store.How, d fhir.Decimal) store.Cond {
 	c := store.Cond{How: how}
 	lo, hi := d, d
 	switch how {
 	case store.Inside, store.Outside:
-		lo, hi = d.implied()
+		lo, hi = d.Implied()
 		c.HiOpen = true
 	case store.Overlaps:
-		lo, hi = d.approximately()
+		lo, hi = d.Approximate()
+	default: // exact
 	}
-	c.Lo, c.Hi = lo.bytes(), hi.bytes()
+	c.Lo, c.Hi = lo.Ordered(), hi.Ordered()
 	return c
 }
 
@@ -182,124 +166,3 @@ func quantityConds(name, value string) ([]store.Cond, error) {
 	}
 	return out, nil
 }
-
-// decimal is an exact decimal number: unscaled × 10^-scale. The scale keeps
-// the precision as written: 100 has scale 0, 1.00 scale 2, 1e2 scale -2.
-type decimal struct {
-	unscaled *big.Int
-	scale    int
-}
-
-// maxExponent bounds e-notation: FHIR numbers stay far below, and a number such
-// as 1e999999999 must not cost memory.
-const maxExponent = 4096
-
-// parseDecimal reads a FHIR decimal or integer, e-notation included.
-func parseDecimal(s string) (decimal, bool) {
-	mantissa, exponent := s, 0
-	if at := strings.IndexAny(s, "eE"); at >= 0 {
-		e, err := strconv.Atoi(s[at+1:])
-		if err != nil || e > maxExponent || e < -maxExponent {
-			return decimal{}, false
-		}
-		mantissa, exponent = s[:at], e
-	}
-	whole, frac, point := strings.Cut(mantissa, ".")
-	sign := strings.TrimPrefix(strings.TrimPrefix(whole, "-"), "+")
-	if sign == "" || point && frac == "" || len(mantissa) > 1024 || !allDigits(sign) || !allDigits(frac) {
-		return decimal{}, false
-	}
-	n := new(big.Int)
-	if v, err := strconv.ParseInt(whole+frac, 10, 64); err == nil {
-		n.SetInt64(v)
-	} else if _, ok := n.SetString(whole+frac, 10); !ok {
-		return decimal{}, false
-	}
-	return decimal{n, len(frac) - exponent}, true
-}
-
-func allDigits(s string) bool {
-	for i := range len(s) {
-		if s[i] < '0' || s[i] > '9' {
-			return false
-		}
-	}
-	return true
-}
-
-// implied is the range of numbers that d stands for at its written precision:
-// from half a unit of the last place below it (inclusive) to half a unit above
-// (exclusive).
-func (d decimal) implied() (lo, hi decimal) {
-	ten := new(big.Int).Mul(d.unscaled, big.NewInt(10))
-	five := big.NewInt(5)
-	return decimal{new(big.Int).Sub(ten, five), d.scale + 1}, decimal{new(big.Int).Add(ten, five), d.scale + 1}
-}
-
-// approximately is d widened by a tenth of its size on both sides.
-func (d decimal) approximately() (lo, hi decimal) {
-	ten := new(big.Int).Mul(d.unscaled, big.NewInt(10))
-	tenth := new(big.Int).Abs(d.unscaled)
-	return decimal{new(big.Int).Sub(ten, tenth), d.scale + 1}, decimal{new(big.Int).Add(ten, tenth), d.scale + 1}
-}
-
-func (d decimal) times(f decimal) decimal {
-	return decimal{new(big.Int).Mul(d.unscaled, f.unscaled), d.scale + f.scale}
-}
-
-func (d decimal) plus(o decimal) decimal {
-	a, b := d.at(max(d.scale, o.scale)), o.at(max(d.scale, o.scale))
-	return decimal{new(big.Int).Add(a, b), max(d.scale, o.scale)}
-}
-
-func (d decimal) less(o decimal) bool {
-	s := max(d.scale, o.scale)
-	return d.at(s).Cmp(o.at(s)) < 0
-}
-
-// at is the unscaled value at a finer scale.
-func (d decimal) at(scale int) *big.Int {
-	if scale == d.scale {
-		return d.unscaled
-	}
-	f := new(big.Int).Exp(big.NewInt(10), big.NewInt(int64(scale-d.scale)), nil)
-	return f.Mul(f, d.unscaled)
-}
-
-// appendOrdered appends bytes that sort as the numbers do, equal numbers alike
-// (1.0 and 1.00): sign and decimal exponent in three bytes, then two digits a
-// byte, so that eight bytes hold ten digits.
-func (d decimal) appendOrdered(dst []byte) []byte {
-	if d.unscaled.Sign() == 0 {
-		return append(dst, 0x80)
-	}
-	var room [40]byte
-	text := d.unscaled.Append(room[:0], 10)
-	negative := text[0] == '-'
-	if negative {
-		text = text[1:]
-	}
-	exponent := len(text) - d.scale
-	for text[len(text)-1] == '0' {
-		text = text[:len(text)-1]
-	}
-	from := len(dst)
-	biased := uint16(min(max(exponent, math.MinInt16), math.MaxInt16) - math.MinInt16)
-	dst = append(dst, 0xC0, byte(biased>>8), byte(biased))
-	for i := 0; i < len(text); i += 2 {
-		pair := (text[i]-'0')*10 + 1
-		if i+1 < len(text) {
-			pair += text[i+1] - '0'
-		}
-		dst = append(dst, pair)
-	}
-	if negative {
-		for i := from; i < len(dst); i++ {
-			dst[i] = ^dst[i]
-		}
-		dst = append(dst, 0xFF)
-	}
-	return dst
-}
-
-func (d decimal) bytes() []byte { return d.appendOrdered(make([]byte, 0, 12)) }

@@ -45,6 +45,15 @@ func appendText(dst []store.Value, raw string) []store.Value {
 	return append(dst, store.Value{Kind: store.Text, Text: fold(raw), Raw: raw})
 }
 
+// textConds compares folded text.
+func textConds(how store.How, name, value string) ([]store.Cond, error) {
+	folded := fold(value)
+	if folded == "" {
+		return nil, invalid(name, "the value is empty")
+	}
+	return []store.Cond{{How: how, Text: folded}}, nil
+}
+
 // uri gives a URI as written, and a canonical with a version also without it.
 func (x *extraction) uri(dst []store.Value, item fhirpath.Item) []store.Value {
 	if item.Node.Kind() != fhir.String {
@@ -62,12 +71,12 @@ func (x *extraction) uri(dst []store.Value, item fhirpath.Item) []store.Value {
 }
 
 // textual are the modifiers of strings and URIs.
-func (f *filters) textual(p *Param, modifier, value string) ([]store.Cond, error) {
+func (f *filters) textual(p *Param, name, modifier, value string) ([]store.Cond, error) {
 	switch {
 	case p.Type == String && modifier == "exact":
 		return []store.Cond{{How: store.Exactly, Raw: value}}, nil
 	case p.Type == String && modifier == "contains":
-		return []store.Cond{{How: store.Contains, Text: fold(value)}}, nil
+		return textConds(store.Contains, name, value)
 	case p.Type == URI && modifier == "below":
 		return []store.Cond{{How: store.Starts, Name: value}}, nil
 	case p.Type == URI && modifier == "above":
