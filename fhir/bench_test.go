@@ -4,7 +4,6 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
-	"time"
 
 	"candela/fhir"
 )
@@ -42,14 +41,6 @@ func benchParse(b *testing.B, body []byte) {
 		if _, err := fhir.ParseTree(body, fhir.BundleLimits()); err != nil {
 			b.Fatal(err)
 		}
-	}
-}
-
-func BenchmarkAppendStamped(b *testing.B) {
-	var dst []byte
-	b.ReportAllocs()
-	for b.Loop() {
-		dst = fhir.AppendStamped(dst[:0], []byte(observation), 12, time.Unix(1_700_000_000, 0))
 	}
 }
 
