@@ -17,11 +17,15 @@ type Edit struct {
 	With     []byte
 }
 
-// Quote is s as a JSON string literal; bad UTF-8 becomes U+FFFD.
-func Quote(s string) []byte {
-	out, err := jsontext.AppendQuote(nil, s)
+// Quote is s as a JSON string literal, with the escapes JSON demands and no more.
+func Quote(s string) []byte { return AppendQuote(make([]byte, 0, len(s)+2), s) }
+
+// AppendQuote appends s as a JSON string literal; bytes that are no UTF-8
+// become U+FFFD.
+func AppendQuote(dst []byte, s string) []byte {
+	out, err := jsontext.AppendQuote(dst, s)
 	if err != nil {
-		out, _ = jsontext.AppendQuote(nil, strings.ToValidUTF8(s, "\uFFFD"))
+		out, _ = jsontext.AppendQuote(dst, strings.ToValidUTF8(s, "\ufffd")) // valid now
 	}
 	return out
 }

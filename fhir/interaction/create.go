@@ -1,0 +1,121 @@
+package interaction
+
+import (
+	"context"
+	"strconv"
+
+	"candela/fhir"
+	"candela/store"
+)
+
+// resolveCreate decides what a POST Type does: a new resource under an id of
+// ours, or, with If-None-Exist, what its criteria find (none: create, one:
+// nothing to do, many: 412).
+func (e *Engine) resolveCreate(ctx context.Context, v view, r fhir.Request) (*write, error) {
+	if err := matches(r); err != nil {
+		return nil, err
+	}
+	w := &write{req: r, status: 201, op: store.Op{Action: store.Create}}
+	if r.IfNoneExist != "" {
+		found, query, err := e.one(ctx, v, r.Type, r.IfNoneExist)
+		if err != nil {
+			return nil, err
+		}
+		w.decided, w.op.IfNone = true, query
+		if found != nil {
+			w.skip(200, *found)
+			return w, nil
+		}
+	}
+	w.op.Key = store.Key{Type: r.Type, ID: e.NewID()}
+	return w, nil
+}
+
+// matches refuses a body that is none of the URL's type.
+func matches(r fhir.Request) error {
+	if !r.Resource.Exists() {
+		return fhir.Errorf(400, fhir.CodeRequired, "a resource is expected in the body")
+	}
+	if t := r.Resource.Type(); t != r.Type {
+		return fhir.Errorf(400, fhir.CodeInvalid, "the body is no %s, as the URL says", r.Type).At("resourceType")
+	}
+	return nil
+}
+
+// write is one create, update or delete on its way: resolved (what will happen
+// to which key), indexed (bytes and entries ready), committed, answered.
+type write struct {
+	index  int // place in the bundle
+	req    fhir.Request
+	op     store.Op
+	status int  // of the answer, when Created says nothing else
+	idle   bool // nothing to commit: present is the answer
+	// decided: criteria chose the key, so a lost race means to choose again.
+	decided bool
+	edits   []fhir.Edit // rewritten links
+	issues  []fhir.Issue
+	present store.Version
+	result  store.Result
+}
+
+func (w *write) skip(status int, found store.Version) {
+	w.idle, w.status, w.present, w.op.Key = true, status, found, found.Key
+}
+
+// index makes the op's bytes and entries: structure checked as it came, links
+// and id written, server-owned meta taken out, search parameters extracted.
+func (e *Engine) index(w *write) error {
+	if w.idle || w.op.Action == store.Delete {
+		return nil
+	}
+	w.issues = e.Structure.Check(w.req.Resource, e.Lenient || w.req.Prefer.Handling == "lenient")
+	if bad := failures(w.issues); len(bad) > 0 {
+		return &fhir.Error{Status: 400, Issues: bad}
+	}
+	edits := append(w.edits, fhir.DropServerMeta(w.req.Resource)...)
+	if w.req.Resource.ID() != w.op.Key.ID {
+		edits = append(edits, fhir.SetID(w.req.Resource, w.op.Key.ID))
+	}
+	res, err := w.req.Resource.Edited(edits)
+	if err != nil {
+		return err
+	}
+	if w.op.Entries, err = e.Search.Entries(res); err != nil {
+		return err
+	}
+	w.op.Raw = res.Raw()
+	return nil
+}
+
+func failures(issues []fhir.Issue) []fhir.Issue {
+	var bad []fhir.Issue
+	for _, one := range issues {
+		if one.Severity == fhir.SevError || one.Severity == fhir.Fatal {
+			bad = append(bad, one)
+		}
+	}
+	return bad
+}
+
+// written is the answer to a write that is done.
+func (e *Engine) written(r fhir.Request, w *write) fhir.Response {
+	if w.op.Action == store.Delete {
+		return deleted(r, w)
+	}
+	now := w.present
+	status := w.status
+	if !w.idle {
+		now = w.result.Version
+		if status = 200; w.result.Created {
+			status = 201
+		}
+		if now.Raw == nil {
+			now.Raw = w.op.Raw
+		}
+	}
+	answer := fhir.Response{
+		Status: status, ETag: strconv.FormatInt(now.Number, 10), LastModified: now.Time, Location: place(now), Issues: w.issues,
+	}
+	body(&answer, r.Prefer, now)
+	return answer
+}

@@ -1,0 +1,202 @@
+// Package interaction is the engine: the innermost Doer, which turns a FHIR
+// request into reads and commits of a store and answers as the specification
+// says (R4 http.html).
+//
+// It knows the meaning of every interaction, of conditional requests, batches
+// and transactions, and of paging. It must not know HTTP, a store's inside or
+// any resource type; it reads and writes only through a view (view.go).
+package interaction
+
+import (
+	"context"
+	"log/slog"
+	"slices"
+	"strconv"
+	"time"
+
+	"candela/fhir"
+	"candela/fhir/interaction/page"
+	"candela/fhir/search"
+	"candela/store"
+)
+
+// Structure says what is wrong with a resource (validate.Structure). In lenient
+// mode unknown elements are warnings.
+type Structure interface {
+	Check(res fhir.Resource, lenient bool) []fhir.Issue
+}
+
+// Elements knows the FHIR types of elements (r4.Spec): for element name of type
+// typ, the JSON members it may stand in and their types.
+type Elements interface {
+	Child(typ, name string) (members, types []string, ok bool)
+}
+
+// Config is what an Engine is made of.
+type Config struct {
+	Store     store.Store
+	Search    *search.Registry
+	Structure Structure
+	Elements  Elements
+	// Types are the names of all resource types that are served.
+	Types []string
+	// NewID gives a fresh logical id; Now the time.
+	NewID func() string
+	Now   func() time.Time
+	// Capabilities is the CapabilityStatement as compact JSON.
+	Capabilities func(ctx context.Context, r fhir.Request) ([]byte, error)
+	// Lenient takes unknown elements with a warning, as if every request said
+	// Prefer: handling=lenient.
+	Lenient bool
+	// Log gets what callers may not see; nil is slog.Default.
+	Log *slog.Logger
+	// MaxEntries bounds a Bundle's entries; 0 is 5,000.
+	MaxEntries int
+	// Workers bounds the goroutines of one bundle; 0 is one per processor.
+	Workers int
+}
+
+// Engine is the innermost Doer. Safe for concurrent use.
+type Engine struct {
+	Config
+	views  views
+	pages  *page.Sealer
+	served map[string]bool
+}
+
+// New makes an Engine. It reads nothing yet.
+func New(c Config) (*Engine, error) {
+	for what, missing := range map[string]bool{
+		"Store": c.Store == nil, "Search": c.Search == nil, "Structure": c.Structure == nil, "Elements": c.Elements == nil,
+		"Types": len(c.Types) == 0, "NewID": c.NewID == nil, "Now": c.Now == nil,
+	} {
+		if missing {
+			return nil, fhir.Errorf(500, fhir.CodeException, "interaction.Config has no %s", what)
+		}
+	}
+	if c.Log == nil {
+		c.Log = slog.Default()
+	}
+	if c.MaxEntries == 0 {
+		c.MaxEntries = 5000
+	}
+	e := &Engine{Config: c, served: map[string]bool{}}
+	e.views, e.pages = openViews(c.Store, c.Search)
+	e.Store = nil // from here on only views reach the store
+	for _, t := range c.Types {
+		e.served[t] = true
+	}
+	return e, nil
+}
+
+// Do answers one request. Every error is a *fhir.Error.
+func (e *Engine) Do(ctx context.Context, r fhir.Request) (fhir.Response, error) {
+	answer, err := e.do(ctx, r)
+	if err != nil {
+		return fhir.Response{}, e.explain(ctx, err)
+	}
+	return answer, nil
+}
+
+func (e *Engine) do(ctx context.Context, r fhir.Request) (fhir.Response, error) {
+	if err := e.known(r); err != nil {
+		return fhir.Response{}, err
+	}
+	v := e.views.of(r.Caller)
+	switch r.Interaction {
+	case fhir.Read:
+		return e.read(ctx, v, r)
+	case fhir.VRead:
+		return e.vread(ctx, v, r)
+	case fhir.Create:
+		return e.single(ctx, v, r, e.resolveCreate)
+	case fhir.Update:
+		return e.single(ctx, v, r, e.resolveUpdate)
+	case fhir.Delete:
+		return e.single(ctx, v, r, e.resolveDelete)
+	case fhir.SearchType, fhir.SearchSystem, fhir.SearchCompart:
+		return e.search(ctx, v, r)
+	case fhir.HistoryInstance, fhir.HistoryType, fhir.HistorySystem:
+		return e.history(ctx, v, r)
+	case fhir.Batch:
+		return e.bundle(ctx, v, r)
+	case fhir.Capabilities:
+		return e.capabilities(ctx, r)
+	default:
+		return fhir.Response{}, unsupported(r)
+	}
+}
+
+// known refuses resource types that the server does not serve.
+func (e *Engine) known(r fhir.Request) error {
+	for _, t := range []string{r.Type, r.Compartment} {
+		if t != "" && t != "*" && !e.served[t] {
+			return fhir.Errorf(404, fhir.CodeNotSupported, "the resource type in the URL is none of R4")
+		}
+	}
+	return nil
+}
+
+func unsupported(r fhir.Request) error {
+	if r.Interaction == fhir.Operation {
+		return fhir.Errorf(404, fhir.CodeNotSupported, "this server has no such operation here; /metadata lists what it has")
+	}
+	refusal := fhir.Errorf(405, fhir.CodeNotSupported, "this server does not support %s; /metadata lists what it does", r.Interaction)
+	refusal.Allow = "GET, HEAD, POST, PUT, DELETE"
+	return refusal
+}
+
+func (e *Engine) capabilities(ctx context.Context, r fhir.Request) (fhir.Response, error) {
+	if e.Capabilities == nil {
+		return fhir.Response{}, unsupported(r)
+	}
+	body, err := e.Capabilities(ctx, r)
+	return fhir.Response{Status: 200, Body: body}, err
+}
+
+// single does one write. Where criteria decided what to do and another write
+// made them untrue meanwhile, it decides again.
+func (e *Engine) single(ctx context.Context, v view, r fhir.Request, resolve func(context.Context, view, fhir.Request) (*write, error)) (fhir.Response, error) {
+	for try := 0; ; try++ {
+		w, err := resolve(ctx, v, r)
+		if err != nil {
+			return fhir.Response{}, err
+		}
+		if err := e.index(w); err != nil {
+			return fhir.Response{}, err
+		}
+		err = v.commit(ctx, []*write{w})
+		if lostRace(err) && w.decided && try < maxTries {
+			continue
+		}
+		if err != nil {
+			return fhir.Response{}, err
+		}
+		return e.written(r, w), nil
+	}
+}
+
+// maxTries bounds how often a lost race is run again.
+const maxTries = 8
+
+// stamped is a stored version as it leaves the server.
+func stamped(v store.Version) fhir.Resource {
+	return fhir.Stored(fhir.AppendStamped(make([]byte, 0, len(v.Raw)+96), v.Raw, v.Number, v.Time))
+}
+
+// place is the Location of a version, below the base.
+func place(v store.Version) string {
+	return v.Key.String() + "/_history/" + strconv.FormatInt(v.Number, 10)
+}
+
+// body puts into the answer what the caller prefers: by default, and for
+// reads, the resource.
+func body(answer *fhir.Response, prefer fhir.Prefer, v store.Version) {
+	switch prefer.Return {
+	case "minimal":
+	case "OperationOutcome":
+		answer.Body = fhir.OutcomeOf(slices.Clone(answer.Issues)...)
+	default:
+		answer.Resource = stamped(v)
+	}
+}

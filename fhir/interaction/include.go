@@ -1,0 +1,177 @@
+package interaction
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"slices"
+	"strconv"
+
+	"candela/fhir"
+	"candela/fhir/search"
+	"candela/store"
+)
+
+// maxIncluded bounds what one page may include (security requirement R43).
+const maxIncluded = 10_000
+
+// included is what the matches of a page bring along.
+type included struct {
+	view
+	search   search.Search
+	versions []store.Version
+	warnings []fhir.Issue
+	seen     map[string]bool // Type/id in the page, and Type/id/_history/n of versioned links
+	asked    map[string]bool // Type/id looked for already
+}
+
+// include follows _include and _revinclude from the matches, and with :iterate
+// from what they brought, until nothing new comes. Targets that are absent, or
+// out of the caller's view, are left out.
+func (e *Engine) include(ctx context.Context, v view, s search.Search, matches []store.Version) (*included, error) {
+	in := &included{view: v, search: s, seen: map[string]bool{}, asked: map[string]bool{}}
+	if len(s.Includes) == 0 && len(s.RevIncludes) == 0 {
+		return in, nil
+	}
+	for _, m := range matches {
+		in.seen[m.Key.String()] = true
+	}
+	from := matches
+	for round := 0; len(from) > 0; round++ {
+		before := len(in.versions)
+		if err := in.follow(ctx, from, round > 0); err != nil {
+			return nil, err
+		}
+		from = in.versions[before:]
+		if len(in.versions) >= maxIncluded {
+			in.versions = in.versions[:maxIncluded]
+			in.warnings = append(in.warnings, fhir.Issue{Severity: fhir.Warning, Code: fhir.CodeTooCostly,
+				Diagnostics: "more than " + strconv.Itoa(maxIncluded) + " resources would be included; the rest was left out"})
+			return in, nil
+		}
+	}
+	return in, nil
+}
+
+// follow adds what one generation points to and what points to it.
+func (in *included) follow(ctx context.Context, from []store.Version, iterating bool) error {
+	wanted := map[string][]string{} // type -> ids
+	for _, inc := range in.search.Includes {
+		if iterating && !inc.Iterate {
+			continue
+		}
+		for _, v := range from {
+			if v.Key.Type == inc.Type {
+				if err := in.targets(ctx, v, inc, wanted); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	for _, typ := range slices.Sorted(maps.Keys(wanted)) {
+		if err := in.byIDs(ctx, typ, wanted[typ]); err != nil {
+			return err
+		}
+	}
+	for _, inc := range in.search.RevIncludes {
+		if !iterating || inc.Iterate {
+			if err := in.referrers(ctx, from, inc); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// targets notes what v points to by the parameter. A versioned link is read at
+// once, as that version.
+func (in *included) targets(ctx context.Context, v store.Version, inc search.Include, wanted map[string][]string) error {
+	for _, e := range v.Entries {
+		if e.Param != inc.Param || e.Kind != store.Link || e.Space == "" || inc.Target != "" && inc.Target != e.Space {
+			continue
+		}
+		key := store.Key{Type: e.Space, ID: e.Name}
+		if number, err := strconv.ParseInt(e.Text, 10, 64); err == nil && number > 0 {
+			if err := in.version(ctx, key, number); err != nil {
+				return err
+			}
+			continue
+		}
+		if name := key.String(); !in.seen[name] && !in.asked[name] {
+			in.asked[name] = true
+			wanted[key.Type] = append(wanted[key.Type], key.ID)
+		}
+	}
+	return nil
+}
+
+func (in *included) version(ctx context.Context, k store.Key, number int64) error {
+	name := k.String() + "/_history/" + strconv.FormatInt(number, 10)
+	if in.seen[name] {
+		return nil
+	}
+	in.seen[name] = true
+	found, err := in.getVersion(ctx, k, number)
+	if err == nil {
+		in.versions = append(in.versions, found)
+	}
+	return in.leaveOut(err)
+}
+
+// leaveOut forgives what makes a target absent for this caller.
+func (in *included) leaveOut(err error) error {
+	if errors.Is(err, store.ErrNotFound) || errors.Is(err, store.ErrGone) || errors.Is(err, errForbidden) {
+		return nil
+	}
+	return err
+}
+
+func (in *included) byIDs(ctx context.Context, typ string, ids []string) error {
+	for some := range slices.Chunk(ids, 500) {
+		var any store.Or
+		for _, id := range some {
+			any = append(any, store.Test{Param: store.ParamID, Cond: store.Cond{How: store.Is, Space: typ, Name: id}})
+		}
+		if err := in.add(ctx, typ, any, len(some)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// referrers adds the resources whose parameter points to one of from.
+func (in *included) referrers(ctx context.Context, from []store.Version, inc search.Include) error {
+	var any store.Or
+	for _, v := range from {
+		if inc.Target == "" || inc.Target == v.Key.Type {
+			any = append(any, store.Test{Param: inc.Param, Cond: store.Cond{How: store.Is, Space: v.Key.Type, Name: v.Key.ID}})
+		}
+	}
+	if len(any) == 0 {
+		return nil
+	}
+	return in.add(ctx, inc.Type, any, maxIncluded-len(in.versions))
+}
+
+// add puts in what a query finds and is not there yet, page by page.
+func (in *included) add(ctx context.Context, typ string, where store.Expr, limit int) error {
+	q := store.Query{Types: []string{typ}, Where: where, Entries: true}
+	for limit > 0 {
+		q.Count = min(limit, 1000)
+		page, err := in.find(ctx, q)
+		if err != nil {
+			return in.leaveOut(err)
+		}
+		for _, v := range page.Versions {
+			if name := v.Key.String(); !in.seen[name] {
+				in.seen[name] = true
+				in.versions = append(in.versions, v)
+			}
+		}
+		limit -= len(page.Versions)
+		if q.After = page.Next; q.After == "" {
+			return nil
+		}
+	}
+	return nil
+}

@@ -1,0 +1,186 @@
+package page
+
+import (
+	"net/http"
+	"strconv"
+
+	"candela/fhir"
+	"candela/store"
+)
+
+// Bundle is a Bundle being written as bytes: first total, then links, then
+// entries.
+type Bundle struct {
+	Base    string // the server's base URL
+	out     []byte
+	links   int
+	entries int
+}
+
+// NewBundle starts a Bundle of the given type, of about size bytes.
+func NewBundle(base, kind string, size int) *Bundle {
+	b := &Bundle{Base: base, out: make([]byte, 0, size+1024)}
+	b.out = append(b.out, `{"resourceType":"Bundle","type":"`...)
+	b.out = append(b.out, kind...)
+	b.out = append(b.out, '"')
+	return b
+}
+
+// Total writes the number of matches; a negative one is unknown and left out.
+func (b *Bundle) Total(n int64) {
+	if n >= 0 {
+		b.out = append(b.out, `,"total":`...)
+		b.out = strconv.AppendInt(b.out, n, 10)
+	}
+}
+
+// Link writes one link.
+func (b *Bundle) Link(relation, url string) {
+	if b.links++; b.links == 1 {
+		b.out = append(b.out, `,"link":[`...)
+	} else {
+		b.out = append(b.out, ',')
+	}
+	b.out = append(b.out, `{"relation":"`...)
+	b.out = append(b.out, relation...)
+	b.out = append(b.out, `","url":`...)
+	b.out = append(fhir.AppendQuote(b.out, url), '}')
+}
+
+// open starts an entry.
+func (b *Bundle) open() {
+	if b.entries++; b.entries > 1 {
+		b.out = append(b.out, ',', '{')
+		return
+	}
+	if b.links > 0 {
+		b.out = append(b.out, ']')
+	}
+	b.out = append(b.out, `,"entry":[{`...)
+}
+
+// member starts a member of the object that is being written.
+func (b *Bundle) member(key string) {
+	if b.out[len(b.out)-1] != '{' {
+		b.out = append(b.out, ',')
+	}
+	b.out = append(b.out, '"')
+	b.out = append(b.out, key...)
+	b.out = append(b.out, '"', ':')
+}
+
+func (b *Bundle) text(key, value string) {
+	b.member(key)
+	b.out = fhir.AppendQuote(b.out, value)
+}
+
+func (b *Bundle) fullURL(k store.Key) {
+	b.text("fullUrl", b.Base+"/"+k.String())
+}
+
+func (b *Bundle) stamped(v store.Version) {
+	b.member("resource")
+	b.out = fhir.AppendStamped(b.out, v.Raw, v.Number, v.Time)
+}
+
+// Match writes an entry of a searchset; mode is match or include.
+func (b *Bundle) Match(v store.Version, mode string) {
+	b.open()
+	b.fullURL(v.Key)
+	b.stamped(v)
+	b.out = append(b.out, `,"search":{"mode":"`...)
+	b.out = append(b.out, mode...)
+	b.out = append(b.out, `"}}`...)
+}
+
+// Outcome writes issues as the outcome entry of a searchset; none, no entry.
+func (b *Bundle) Outcome(issues []fhir.Issue) {
+	if len(issues) == 0 {
+		return
+	}
+	b.open()
+	b.member("resource")
+	b.out = append(b.out, fhir.OutcomeOf(issues...)...)
+	b.out = append(b.out, `,"search":{"mode":"outcome"}}`...)
+}
+
+// Past writes an entry of a history: what was asked and answered when the
+// version was made. A delete has no resource.
+func (b *Bundle) Past(v store.Version) {
+	method, url, status := "PUT", v.Key.String(), 200
+	switch {
+	case v.Action == store.Delete:
+		method, status = "DELETE", 204
+	case v.Action == store.Create:
+		method, url, status = "POST", v.Key.Type, 201
+	case v.Number == 1:
+		status = 201
+	}
+	b.open()
+	b.fullURL(v.Key)
+	if v.Action != store.Delete {
+		b.stamped(v)
+	}
+	b.member("request")
+	b.out = append(b.out, '{')
+	b.text("method", method)
+	b.text("url", url)
+	b.out = append(b.out, '}')
+	b.response(fhir.Response{Status: status, ETag: strconv.FormatInt(v.Number, 10), LastModified: v.Time})
+	b.out = append(b.out, '}')
+}
+
+// Answer writes an entry of a batch or transaction response.
+func (b *Bundle) Answer(a fhir.Response) {
+	b.open()
+	raw := a.Body
+	if a.Resource.Exists() {
+		raw = a.Resource.Raw()
+	}
+	if where := fhir.ParseReference(a.Location); where.Type != "" && len(raw) > 0 {
+		b.fullURL(store.Key{Type: where.Type, ID: where.ID})
+	}
+	if len(raw) > 0 && !isOutcome(a) {
+		b.member("resource")
+		b.out = append(b.out, raw...)
+		raw = nil
+	}
+	a.Body = raw
+	b.response(a)
+	b.out = append(b.out, '}')
+}
+
+// isOutcome says whether the body is about the answer: it then stands in
+// response.outcome.
+func isOutcome(a fhir.Response) bool {
+	const head = `{"resourceType":"OperationOutcome"`
+	return len(a.Body) >= len(head) && string(a.Body[:len(head)]) == head
+}
+
+func (b *Bundle) response(a fhir.Response) {
+	b.member("response")
+	b.out = append(b.out, '{')
+	b.text("status", strconv.Itoa(a.Status)+" "+http.StatusText(a.Status))
+	if a.Location != "" {
+		b.text("location", a.Location)
+	}
+	if a.ETag != "" {
+		b.text("etag", `W/"`+a.ETag+`"`)
+	}
+	if !a.LastModified.IsZero() {
+		b.text("lastModified", a.LastModified.UTC().Format(fhir.InstantForm))
+	}
+	if len(a.Body) > 0 {
+		b.member("outcome")
+		b.out = append(b.out, a.Body...)
+	}
+	b.out = append(b.out, '}')
+}
+
+// Bytes ends the Bundle.
+func (b *Bundle) Bytes() []byte {
+	if b.entries > 0 || b.links > 0 {
+		b.out = append(b.out, ']')
+	}
+	return append(b.out, '}')
+}

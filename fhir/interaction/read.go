@@ -1,0 +1,109 @@
+package interaction
+
+import (
+	"context"
+	"errors"
+	"strconv"
+	"strings"
+	"time"
+
+	"candela/fhir"
+	"candela/store"
+)
+
+// read answers GET Type/id: 404 for what never was, 410 for what was deleted,
+// 304 for what the caller has already.
+func (e *Engine) read(ctx context.Context, v view, r fhir.Request) (fhir.Response, error) {
+	found, err := v.get(ctx, store.Key{Type: r.Type, ID: r.ID}, letterRead)
+	if err != nil {
+		return fhir.Response{}, err
+	}
+	return current(r, found), nil
+}
+
+// vread answers GET Type/id/_history/vid; a delete version is 410.
+func (e *Engine) vread(ctx context.Context, v view, r fhir.Request) (fhir.Response, error) {
+	number, err := strconv.ParseInt(r.Version, 10, 64)
+	if err != nil || number < 1 || strconv.FormatInt(number, 10) != r.Version {
+		return fhir.Response{}, store.ErrNotFound
+	}
+	found, err := v.getVersion(ctx, store.Key{Type: r.Type, ID: r.ID}, number)
+	if err != nil {
+		return fhir.Response{}, err
+	}
+	return current(r, found), nil
+}
+
+func current(r fhir.Request, found store.Version) fhir.Response {
+	answer := fhir.Response{Status: 200, ETag: strconv.FormatInt(found.Number, 10), LastModified: found.Time}
+	if has(r, found) {
+		answer.Status = 304
+		return answer
+	}
+	answer.Resource = stamped(found)
+	return answer
+}
+
+// has says whether the caller's copy is as new as what was found. If-None-Match
+// wins over If-Modified-Since (RFC 9110, 13.2.2).
+func has(r fhir.Request, found store.Version) bool {
+	if r.IfNoneMatch != "" {
+		return tags(r.IfNoneMatch).has(found.Number)
+	}
+	return !r.IfModifiedSince.IsZero() && !found.Time.Truncate(time.Second).After(r.IfModifiedSince)
+}
+
+// etags is a parsed If-Match or If-None-Match: any, or version numbers.
+type etags struct {
+	any     bool
+	numbers []int64
+}
+
+// tags reads W/"2", "2", 2 or a comma list of these, or *. What is no version
+// number matches nothing.
+func tags(header string) etags {
+	var out etags
+	for one := range strings.SplitSeq(header, ",") {
+		one = strings.TrimSpace(one)
+		if one == "*" {
+			out.any = true
+			continue
+		}
+		one = strings.Trim(strings.TrimPrefix(one, "W/"), `"`)
+		if n, err := strconv.ParseInt(one, 10, 64); err == nil && n > 0 {
+			out.numbers = append(out.numbers, n)
+		}
+	}
+	return out
+}
+
+func (t etags) has(number int64) bool {
+	for _, n := range t.numbers {
+		if n == number {
+			return true
+		}
+	}
+	return t.any
+}
+
+// precondition is what an If-Match header asks of a commit: 0 for no header,
+// -1 for *, else the version number. A list is decided by the current version.
+func precondition(ctx context.Context, v view, key store.Key, header string) (int64, error) {
+	if header == "" {
+		return 0, nil
+	}
+	asked := tags(header)
+	switch {
+	case asked.any:
+		return -1, nil
+	case len(asked.numbers) == 1:
+		return asked.numbers[0], nil
+	case len(asked.numbers) == 0:
+		return 0, store.ErrPrecondition
+	}
+	now, err := v.get(ctx, key, letterUpdate)
+	if errors.Is(err, store.ErrNotFound) || errors.Is(err, store.ErrGone) || err == nil && !asked.has(now.Number) {
+		return 0, store.ErrPrecondition
+	}
+	return now.Number, err
+}

@@ -1,0 +1,225 @@
+package interaction
+
+import (
+	"context"
+	"encoding/json"
+
+	"candela/fhir"
+	"candela/fhir/interaction/page"
+	"candela/fhir/search"
+	"candela/store"
+)
+
+// one finds the single resource that criteria of a conditional interaction
+// match: nil when there is none, 412 when there are many. The query comes back
+// for the commit to hold true.
+func (e *Engine) one(ctx context.Context, v view, typ, criteria string) (*store.Version, *store.Query, error) {
+	q, err := e.Search.Criteria(typ, below(criteria), search.Options{Now: e.Now()})
+	if err != nil {
+		return nil, nil, err
+	}
+	claim := q
+	found, err := v.find(ctx, q)
+	if err != nil {
+		return nil, nil, err
+	}
+	switch len(found.Versions) {
+	case 0:
+		return nil, &claim, nil
+	case 1:
+		return &found.Versions[0], &claim, nil
+	default:
+		return nil, nil, fhir.Errorf(412, fhir.CodeMultiple, "the criteria match more than one resource")
+	}
+}
+
+// below is the query part of criteria, which some write as a whole URL.
+func below(criteria string) string {
+	for i := range len(criteria) {
+		if criteria[i] == '?' {
+			return criteria[i+1:]
+		}
+		if criteria[i] == '=' {
+			break
+		}
+	}
+	return criteria
+}
+
+// bookmark is what a page link remembers.
+type bookmark struct {
+	Compartment string `json:"c,omitempty"`
+	ID          string `json:"i,omitempty"`
+	Query       string `json:"q,omitempty"`
+	Cursor      string `json:"a"`
+	Total       int64  `json:"t"` // of the first page, -1 unknown: it must not drift
+	Strict      bool   `json:"s,omitempty"`
+}
+
+// search answers all forms of search: a page of matches, with what they include.
+func (e *Engine) search(ctx context.Context, v view, r fhir.Request) (fhir.Response, error) {
+	mark := bookmark{Compartment: r.Compartment, ID: r.ID, Total: -1, Strict: r.Prefer.Handling == "strict"}
+	if token := r.Query.Get("_page"); token != "" {
+		var err error
+		if mark, err = e.resume(ctx, "search:"+r.Type, token); err != nil {
+			return fhir.Response{}, err
+		}
+		if r.Query, err = fhir.ParseParams(mark.Query); err != nil {
+			return fhir.Response{}, err
+		}
+		r.Compartment, r.ID = mark.Compartment, mark.ID
+	}
+	s, err := e.parseSearch(r, mark.Strict)
+	if err != nil {
+		return fhir.Response{}, err
+	}
+	s.Query.After = mark.Cursor
+	s.Query.Entries = len(s.Includes) > 0
+	s.Query.Total = s.Query.Total && mark.Total < 0
+	found, err := v.find(ctx, s.Query)
+	if err != nil {
+		return fhir.Response{}, err
+	}
+	mark.Total = totalOf(found, mark)
+	more, err := e.include(ctx, v, s, found.Versions)
+	if err != nil {
+		return fhir.Response{}, err
+	}
+	out := page.NewBundle(r.Base, "searchset", size(found.Versions)+size(more.versions))
+	out.Total(mark.Total)
+	if err := e.links(ctx, out, r, s, found, mark); err != nil {
+		return fhir.Response{}, err
+	}
+	for _, one := range found.Versions {
+		out.Match(one, "match")
+	}
+	for _, one := range more.versions {
+		out.Match(one, "include")
+	}
+	out.Outcome(append(s.Warnings, more.warnings...))
+	return fhir.Response{Status: 200, Body: out.Bytes()}, nil
+}
+
+// size is about how many bytes versions take in a Bundle.
+func size(versions []store.Version) int {
+	bytes := 0
+	for _, v := range versions {
+		bytes += len(v.Raw) + 256
+	}
+	return bytes
+}
+
+// totalOf is the exact number of matches where it was asked for, or where the
+// first page holds them all; -1 when it is not known.
+func totalOf(found store.Page, mark bookmark) int64 {
+	switch {
+	case mark.Total >= 0:
+		return mark.Total
+	case found.Total >= 0:
+		return found.Total
+	case mark.Cursor == "" && found.Next == "":
+		return int64(len(found.Versions))
+	default:
+		return -1
+	}
+}
+
+// parseSearch reads the parameters and narrows to the compartment.
+func (e *Engine) parseSearch(r fhir.Request, strict bool) (search.Search, error) {
+	var types []string
+	if r.Type != "" && r.Type != "*" {
+		types = []string{r.Type}
+	}
+	if r.Compartment == "" {
+		return e.Search.Parse(types, r.Query, search.Options{Strict: strict, Now: e.Now()})
+	}
+	members := e.Search.CompartmentTypes(r.Compartment)
+	if members == nil {
+		return search.Search{}, fhir.Errorf(404, fhir.CodeNotSupported, "there is no %s compartment", r.Compartment)
+	}
+	if types == nil {
+		types = members
+	}
+	s, err := e.Search.Parse(types, r.Query, search.Options{Strict: strict, Now: e.Now()})
+	if err != nil {
+		return s, err
+	}
+	owner := fhir.Reference{Type: r.Compartment, ID: r.ID}
+	var union store.Or
+	for _, t := range s.Query.Types {
+		x := e.Search.Compartment(owner, t)
+		if len(s.Query.Types) > 1 {
+			x = store.And{ofType(t), x}
+		}
+		union = append(union, x)
+	}
+	if len(union) == 1 {
+		s.Query.Where = both(s.Query.Where, union[0])
+		return s, nil
+	}
+	s.Query.Where = both(s.Query.Where, union)
+	return s, nil
+}
+
+func ofType(t string) store.Expr {
+	return store.Test{Param: store.ParamID, Cond: store.Cond{How: store.Within, Space: t}}
+}
+
+// links writes self, next and previous.
+func (e *Engine) links(ctx context.Context, out *page.Bundle, r fhir.Request, s search.Search, found store.Page, mark bookmark) error {
+	out.Link("self", urlOf(r)+"?"+s.Used.Encode())
+	mark.Query = s.Used.Encode()
+	path := r.Type
+	if path == "*" {
+		path = ""
+	}
+	return e.pageLinks(ctx, out, "search:"+path, path, found, mark)
+}
+
+// pageLinks writes the links to the pages behind and before, on the path below
+// the base that purpose belongs to.
+func (e *Engine) pageLinks(ctx context.Context, out *page.Bundle, purpose, path string, found store.Page, mark bookmark) error {
+	for _, to := range []struct{ relation, cursor string }{{"next", found.Next}, {"previous", found.Prev}} {
+		if to.cursor == "" {
+			continue
+		}
+		mark.Cursor = to.cursor
+		plain, err := json.Marshal(mark)
+		if err != nil {
+			return err
+		}
+		token, err := e.pages.Seal(ctx, purpose, plain)
+		if err != nil {
+			return err
+		}
+		url := out.Base
+		if path != "" {
+			url += "/" + path
+		}
+		out.Link(to.relation, url+"?_page="+token)
+	}
+	return nil
+}
+
+func (e *Engine) resume(ctx context.Context, purpose, token string) (bookmark, error) {
+	var mark bookmark
+	plain, err := e.pages.Open(ctx, purpose, token)
+	if err != nil {
+		return mark, err
+	}
+	if json.Unmarshal(plain, &mark) != nil {
+		return mark, store.ErrCursor
+	}
+	return mark, nil
+}
+
+// urlOf is the URL a search or history was asked at, without its query.
+func urlOf(r fhir.Request) string {
+	url := r.Base
+	for _, part := range []string{r.Compartment, r.ID, r.Type} {
+		if part != "" {
+			url += "/" + part
+		}
+	}
+	return url
+}

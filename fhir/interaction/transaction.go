@@ -1,0 +1,212 @@
+package interaction
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"slices"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+
+	"candela/fhir"
+	"candela/fhir/interaction/link"
+	"candela/store"
+)
+
+// transaction does all entries or none (R4 http, transaction rules): every
+// write in one commit, then the reads, which see what was written. The entries
+// get their answers.
+func (e *Engine) transaction(ctx context.Context, v view, r fhir.Request, entries []*entry) error {
+	for _, x := range entries {
+		if x.err != nil {
+			return inEntry(x.index, x.err)
+		}
+		if err := e.known(x.req); err != nil {
+			return inEntry(x.index, err)
+		}
+	}
+	for try := 0; ; try++ {
+		writes, err := e.resolve(ctx, v, entries)
+		if err == nil {
+			err = e.ready(ctx, v, r, entries, writes)
+		}
+		if err == nil {
+			err = v.commit(ctx, writes)
+		}
+		if err == nil {
+			e.finish(ctx, entries, writes)
+			return nil
+		}
+		var at *store.OpError
+		if !errors.As(err, &at) {
+			return err
+		}
+		if lostRace(err) && decidedAt(writes, at.Index) && try < maxTries {
+			continue
+		}
+		return inEntry(at.Index, at.Err)
+	}
+}
+
+func decidedAt(writes []*write, index int) bool {
+	return slices.ContainsFunc(writes, func(w *write) bool { return w.index == index && w.decided })
+}
+
+// resolve decides what each write does, in the order DELETE, POST, PUT, and
+// refuses one identity in two writes.
+func (e *Engine) resolve(ctx context.Context, v view, entries []*entry) ([]*write, error) {
+	var writes []*write
+	resolvers := []func(context.Context, view, fhir.Request) (*write, error){e.resolveDelete, e.resolveCreate, e.resolveUpdate}
+	twice := map[store.Key]bool{}
+	for rank, resolve := range resolvers {
+		for _, x := range entries {
+			if x.rank() != rank {
+				continue
+			}
+			w, err := resolve(ctx, v, x.req)
+			if err != nil {
+				return nil, inEntry(x.index, err)
+			}
+			w.index = x.index
+			if w.idle && rank != 0 || w.op.Key.ID == "" {
+				writes = append(writes, w)
+				continue
+			}
+			if twice[w.op.Key] {
+				return nil, inEntry(x.index, fhir.Errorf(400, fhir.CodeDuplicate, "two entries of the transaction write the same resource"))
+			}
+			twice[w.op.Key] = true
+			writes = append(writes, w)
+		}
+	}
+	return writes, nil
+}
+
+// ready rewrites the links of all resources, then checks and indexes them side
+// by side.
+func (e *Engine) ready(ctx context.Context, v view, r fhir.Request, entries []*entry, writes []*write) error {
+	links := link.Map{FullURLs: map[string]link.Target{}, Base: r.Base, Elements: e.Elements}
+	byCriteria := map[string]link.Target{}
+	for _, w := range writes {
+		if w.op.Action == store.Delete {
+			continue
+		}
+		to := link.Target{Key: w.op.Key.String(), Fresh: w.op.Action == store.Create && !w.idle}
+		if url := entries[w.index].fullURL; url != "" {
+			if had, twice := links.FullURLs[url]; twice && had != to {
+				return inEntry(w.index, fhir.Errorf(400, fhir.CodeDuplicate, "two entries have the same fullUrl"))
+			}
+			links.FullURLs[url] = to
+		}
+		if w.req.IfNoneExist != "" {
+			byCriteria[w.req.Type+"?"+below(w.req.IfNoneExist)] = to
+		}
+	}
+	var err error
+	if links.Criteria, err = e.references(ctx, v, r.Base, writes, byCriteria); err != nil {
+		return err
+	}
+	return e.each(writes, func(w *write) error {
+		if w.idle || w.op.Action == store.Delete {
+			return nil
+		}
+		w.edits = links.Edits(w.req.Resource, entries[w.index].fullURL)
+		return e.index(w)
+	})
+}
+
+// references resolves the conditional references of the bundle, each distinct
+// one once: to the entry that is created on the same condition, else to the
+// single resource that the criteria match.
+func (e *Engine) references(ctx context.Context, v view, base string, writes []*write, known map[string]link.Target) (map[string]link.Target, error) {
+	first := map[string]int{} // conditional reference -> first entry that has it
+	for _, w := range writes {
+		if w.idle || w.op.Action == store.Delete {
+			continue
+		}
+		for _, text := range link.Criteria(w.req.Resource, base) {
+			if _, seen := first[text]; !seen {
+				first[text] = w.index
+			}
+		}
+	}
+	var mu sync.Mutex
+	out := make(map[string]link.Target, len(first))
+	var group errgroup.Group
+	group.SetLimit(e.workers())
+	for text, index := range first {
+		if to, ok := known[text]; ok {
+			out[text] = to
+			continue
+		}
+		group.Go(func() error {
+			to, err := e.referenced(ctx, v, text)
+			if err != nil {
+				return inEntry(index, err)
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			out[text] = to
+			return nil
+		})
+	}
+	return out, group.Wait()
+}
+
+// referenced is the single resource that a conditional reference matches.
+func (e *Engine) referenced(ctx context.Context, v view, text string) (link.Target, error) {
+	typ := text[:len(text)-len(below(text))-1]
+	if !e.served[typ] {
+		return link.Target{}, fhir.Errorf(400, fhir.CodeInvalid, "a conditional reference names a type that is none of R4")
+	}
+	found, _, err := e.one(ctx, v, typ, text)
+	if err != nil {
+		return link.Target{}, err
+	}
+	if found == nil {
+		return link.Target{}, fhir.Errorf(412, fhir.CodeNotFound, "a conditional reference to a %s matches nothing", typ)
+	}
+	return link.Target{Key: found.Key.String()}, nil
+}
+
+// each runs do on all writes, on a bounded number of goroutines, and gives the
+// error of the first entry that has one.
+func (e *Engine) each(writes []*write, do func(*write) error) error {
+	errs := make([]error, len(writes))
+	var group errgroup.Group
+	workers := min(e.workers(), len(writes))
+	for n := range workers {
+		group.Go(func() error {
+			for i := n; i < len(writes); i += workers {
+				errs[i] = do(writes[i])
+			}
+			return nil
+		})
+	}
+	_ = group.Wait() // errors are in errs
+	failed := -1
+	for i, err := range errs {
+		if err != nil && (failed < 0 || writes[i].index < writes[failed].index) {
+			failed = i
+		}
+	}
+	if failed < 0 {
+		return nil
+	}
+	return inEntry(writes[failed].index, errs[failed])
+}
+
+// finish gives every entry its answer. What a read misses after the commit is
+// said in its own entry: the writes are done and stay.
+func (e *Engine) finish(ctx context.Context, entries []*entry, writes []*write) {
+	slices.SortFunc(writes, func(a, b *write) int { return cmp.Compare(a.index, b.index) })
+	for _, w := range writes {
+		entries[w.index].answer = e.written(w.req, w)
+	}
+	for _, x := range entries {
+		if x.rank() == ranks-1 {
+			x.answer, x.err = e.Do(ctx, x.req)
+		}
+	}
+}
