@@ -1,0 +1,362 @@
+package embedded
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/cespare/xxhash/v2"
+	"github.com/cockroachdb/pebble/v2"
+
+	"candela/store"
+	"candela/store/body"
+	"candela/store/plan"
+)
+
+// maxCommit is the most bytes one commit may write.
+const maxCommit = 1 << 30
+
+// task is one op of a commit under way.
+type task struct {
+	op     *store.Op
+	time   time.Time
+	packed []byte    // the body
+	hash   uint64    // of the raw bytes
+	keys   plan.Keys // wanted after the commit
+	had    current   // before the commit
+	old    plan.Keys // before the commit
+	result store.Result
+}
+
+// Commit does all ops or none. What costs most, packing bodies and deriving
+// keys, is done before locks are taken; the wait for the disk comes after they
+// are released, so that many commits share one sync.
+func (s *Store) Commit(ctx context.Context, ops ...store.Op) ([]store.Result, error) {
+	if err := s.enter(ctx); err != nil {
+		return nil, err
+	}
+	defer s.leave()
+	if len(ops) == 0 {
+		return nil, nil
+	}
+	tasks, size, err := s.prepare(ops)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.room(size); err != nil {
+		return nil, err
+	}
+	if err := s.commit(ctx, tasks, size); err != nil {
+		return nil, err
+	}
+	results := make([]store.Result, len(tasks))
+	for i := range tasks {
+		results[i] = tasks[i].result
+	}
+	return results, nil
+}
+
+// prepare does what needs no lock.
+func (s *Store) prepare(ops []store.Op) (tasks []task, size int, err error) {
+	now := s.now()
+	tasks = make([]task, len(ops))
+	seen := make(map[store.Key]struct{}, len(ops))
+	for i := range ops {
+		op := &ops[i]
+		if err := checkOp(op); err != nil {
+			return nil, 0, &store.OpError{Index: i, Err: err}
+		}
+		if _, twice := seen[op.Key]; twice {
+			return nil, 0, &store.OpError{Index: i, Err: fmt.Errorf("%s: %w", op.Key, store.ErrTwice)}
+		}
+		seen[op.Key] = struct{}{}
+		t := &tasks[i]
+		t.op, t.time = op, now
+		if op.Action != store.Delete {
+			t.keys = plan.KeysOf(op.Key.Type, op.Entries, now)
+		}
+		if op.Action == store.Create || op.Action == store.Put {
+			t.packed = body.Compress(nil, op.Raw)
+			t.hash = xxhash.Sum64(op.Raw)
+		}
+		if size += len(t.packed) + 64*(len(t.keys.Equal)+len(op.Entries)) + versionHead; size > maxCommit {
+			return nil, 0, &store.OpError{Index: i, Err: store.ErrTooLarge}
+		}
+	}
+	return tasks, size, nil
+}
+
+// now is the clock in the store's resolution.
+func (s *Store) now() time.Time { return s.opt.Now().UTC().Truncate(time.Millisecond) }
+
+func checkOp(op *store.Op) error {
+	switch {
+	case !nameable(op.Key):
+		return fmt.Errorf("%w: type and id must have 1 to %d bytes", store.ErrQuery, maxName)
+	case op.Action < store.Create || op.Action > store.Reindex:
+		return fmt.Errorf("%w: action %d", store.ErrQuery, op.Action)
+	case len(op.Raw) > body.MaxSize:
+		return store.ErrTooLarge
+	}
+	return nil
+}
+
+// commit checks and writes tasks under their locks, then waits for the disk.
+func (s *Store) commit(ctx context.Context, tasks []task, size int) error {
+	held, err := s.claims(tasks)
+	if err != nil {
+		return err
+	}
+	s.locks.lock(held)
+	ticket, batch, err := s.stage(ctx, tasks, size)
+	s.locks.unlock(held)
+	if err != nil || ticket == nil {
+		return err
+	}
+	return s.settle(ticket, batch)
+}
+
+// stage checks tasks and applies their batch. A nil ticket: nothing to write.
+func (s *Store) stage(ctx context.Context, tasks []task, size int) (*ticket, *pebble.Batch, error) {
+	for i := range tasks {
+		if err := s.check(ctx, &tasks[i]); err != nil {
+			return nil, nil, &store.OpError{Index: i, Err: err}
+		}
+	}
+	seqs, rids, newest, any := demand(tasks)
+	if !any {
+		return nil, nil, nil
+	}
+	t := s.feed.begin(seqs, rids, newest)
+	b := s.db.NewBatchWithSize(size + 512)
+	if err := s.fill(b, tasks, t); err != nil {
+		s.feed.end(t)
+		return nil, nil, errors.Join(err, fault(b.Close()))
+	}
+	return t, b, s.apply(b)
+}
+
+// demand counts the sequence numbers and new record ids that tasks need.
+func demand(tasks []task) (seqs, rids int, newest time.Time, any bool) {
+	for i := range tasks {
+		t := &tasks[i]
+		if t.result.Unchanged {
+			continue
+		}
+		any = true
+		if t.op.Action == store.Reindex {
+			continue
+		}
+		seqs++
+		if t.had.absent() {
+			rids++
+		}
+		if t.time.After(newest) {
+			newest = t.time
+		}
+	}
+	return seqs, rids, newest, any
+}
+
+// check reads the present state of a task's key and holds its conditions
+// against it.
+func (s *Store) check(ctx context.Context, t *task) (err error) {
+	if t.had, err = s.current(s.db, t.op.Key); err != nil {
+		return err
+	}
+	if err := precondition(t.op, &t.had); err != nil {
+		return err
+	}
+	if err := s.checkNone(ctx, t.op.IfNone); err != nil {
+		return err
+	}
+	if unchanged, err := s.unchanged(t); err != nil || unchanged {
+		return err
+	}
+	return s.ready(t)
+}
+
+func precondition(op *store.Op, had *current) error {
+	switch {
+	case op.Action == store.Reindex && had.absent(), op.Action == store.Delete && had.absent() && op.IfMatch == 0:
+		return fmt.Errorf("%s: %w", op.Key, store.ErrNotFound)
+	case op.IfMatch == -1 && !had.live():
+		return fmt.Errorf("%s is not there: %w", op.Key, store.ErrPrecondition)
+	case op.IfMatch > 0 && (op.IfMatch != had.number || !had.live() && op.Action != store.Delete):
+		return fmt.Errorf("%s has version %d, not %d: %w", op.Key, had.number, op.IfMatch, store.ErrPrecondition)
+	case op.Action == store.Create && !had.absent():
+		return fmt.Errorf("%s exists: %w", op.Key, store.ErrConflict)
+	case op.Action == store.Reindex && op.IfMatch != had.number:
+		return fmt.Errorf("%s: a reindex names the version it is for: %w", op.Key, store.ErrPrecondition)
+	}
+	return nil
+}
+
+// checkNone looks for what must not be there. Its claim is locked.
+func (s *Store) checkNone(ctx context.Context, none *store.Query) error {
+	if none == nil {
+		return nil
+	}
+	page, err := s.planner.Find(ctx, store.Query{Types: none.Types, Where: none.Where, Count: 1, NoRaw: true})
+	switch {
+	case err != nil:
+		return err
+	case len(page.Versions) > 0:
+		return fmt.Errorf("%s matches: %w", page.Versions[0].Key, store.ErrPrecondition)
+	}
+	return nil
+}
+
+// unchanged finishes a task that would change nothing.
+func (s *Store) unchanged(t *task) (bool, error) {
+	var v store.Version
+	same, err := false, error(nil)
+	switch {
+	case t.op.Action == store.Put:
+		v, same, err = s.sameBody(&t.had, t.op.Raw, t.hash)
+	case t.op.Action == store.Delete && !t.had.live():
+		same = true
+		v, err = s.version(s.db, t.had.rid, t.had.number)
+	}
+	if same && err == nil {
+		t.result = store.Result{Version: v, Unchanged: true}
+	}
+	return same, err
+}
+
+// ready sets a task's time and loads the keys that its resource has now.
+func (s *Store) ready(t *task) error {
+	if t.op.Action == store.Reindex || t.had.time.After(t.time) {
+		t.time = t.had.time
+		if t.op.Action != store.Delete {
+			t.keys = plan.KeysOf(t.op.Key.Type, t.op.Entries, t.time)
+		}
+	}
+	if !t.had.live() {
+		return nil
+	}
+	row, err := s.row(s.db, t.had.rid)
+	if err != nil {
+		return err
+	}
+	if err := row.Decode(); err != nil {
+		return err
+	}
+	t.old = plan.KeysOf(row.Key.Type, row.Entries, row.Time)
+	return nil
+}
+
+// row reads the forward record of a live resource.
+func (s *Store) row(r pebble.Reader, rid store.RID) (plan.Row, error) {
+	data, err := s.lookup(r, rowKey(nil, rid))
+	if err != nil {
+		return plan.Row{}, err
+	}
+	if data == nil {
+		return plan.Row{}, fmt.Errorf("%w: no forward record of %d", store.ErrCorrupt, rid)
+	}
+	return plan.OpenRow(data)
+}
+
+// apply puts a batch into the database, in a goroutine of its own: where the
+// database gives up it ends that goroutine and not the caller's.
+func (s *Store) apply(b *pebble.Batch) error {
+	done := make(chan error, 1)
+	go func() {
+		err := errGaveUp
+		defer func() {
+			if p := recover(); p != nil {
+				err = fmt.Errorf("%w: %v", errGaveUp, p)
+				if cause, ok := p.(error); ok {
+					err = cause
+				}
+			}
+			done <- err
+		}()
+		if s.opt.Relaxed {
+			err = s.db.Apply(b, pebble.NoSync)
+			return
+		}
+		err = s.db.ApplyNoSyncWait(b, pebble.Sync)
+	}()
+	select {
+	case err := <-done:
+		if err != nil {
+			return s.health.fail(err)
+		}
+		return nil
+	case <-s.health.broken:
+		return s.health.err()
+	}
+}
+
+var errGaveUp = errors.New("the database gave up")
+
+// settle waits until a batch is on disk and lets the feed go on.
+func (s *Store) settle(t *ticket, b *pebble.Batch) error {
+	if !s.opt.Relaxed {
+		if err := b.SyncWait(); err != nil {
+			return s.health.fail(err)
+		}
+	}
+	s.feed.end(t)
+	return fault(b.Close())
+}
+
+// stripes is how many locks all keys share: many, so that a large commit does
+// not hold most of them.
+const stripes = 1 << 16
+
+// locks are taken in order, so that two commits never wait for each other.
+type locks struct {
+	once   sync.Once
+	stripe []sync.Mutex
+}
+
+func (l *locks) lock(held []uint16) {
+	l.once.Do(func() { l.stripe = make([]sync.Mutex, stripes) })
+	for _, i := range held {
+		l.stripe[i].Lock()
+	}
+}
+
+func (l *locks) unlock(held []uint16) {
+	for _, i := range held {
+		l.stripe[i].Unlock()
+	}
+}
+
+// claims is the stripes of all that tasks touch: their keys, and the queries
+// that must match nothing.
+func (s *Store) claims(tasks []task) ([]uint16, error) {
+	held := make([]uint16, 0, len(tasks))
+	var seen map[uint64]struct{}
+	var space [128]byte
+	for i := range tasks {
+		op := tasks[i].op
+		held = append(held, uint16(xxhash.Sum64(currentKey(space[:0], op.Key))))
+		if op.IfNone == nil {
+			continue
+		}
+		claim := claimOf(op.IfNone)
+		if _, twice := seen[claim]; twice {
+			return nil, &store.OpError{Index: i, Err: fmt.Errorf("one condition: %w", store.ErrTwice)}
+		}
+		if seen == nil {
+			seen = map[uint64]struct{}{}
+		}
+		seen[claim] = struct{}{}
+		held = append(held, uint16(claim))
+	}
+	slices.Sort(held)
+	return slices.Compact(held), nil
+}
+
+// claimOf names the question that q asks.
+func claimOf(q *store.Query) uint64 {
+	types := slices.Sorted(slices.Values(q.Types))
+	return xxhash.Sum64String(fmt.Sprintf("%q %#v", types, q.Where))
+}

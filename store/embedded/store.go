@@ -1,0 +1,304 @@
+// Package embedded is the store in one folder, on Pebble: no server, one
+// process, every acknowledged write on disk.
+//
+// It knows keys, records, locks and the disk. It must not know FHIR, nor how a
+// query is answered: that is package plan.
+package embedded
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"candela/store"
+)
+
+// Options of Open. The zero value is good for use.
+type Options struct {
+	Now      func() time.Time // the clock of version times and expiry; nil: time.Now
+	Logger   *slog.Logger     // what the database has to tell; nil: nothing
+	Relaxed  bool             // acknowledge before fsync: a crash of the machine may lose the last writes
+	ReadOnly bool             // refuse writes; the folder must exist
+	// CacheBytes is the memory for blocks read from disk; 0: 64 MiB.
+	CacheBytes int64
+	// MinFree is the free disk space in bytes below which writes are refused
+	// with ErrFull; 0: 64 MiB, negative: never.
+	MinFree int64
+
+	disk vfs.FS // what tests put in place of the real file system
+}
+
+// Store is a store.Store in one folder.
+type Store struct {
+	db      *pebble.DB
+	opt     Options
+	fs      vfs.FS
+	dir     string
+	planner finder
+	secret  []byte // signs cursors
+	feed    feed
+	locks   locks
+	gate    gate
+	health  *health
+	stop    chan struct{} // closed when Close begins
+	sweeper sync.WaitGroup
+}
+
+var _ store.Store = (*Store)(nil)
+
+// Open opens the store in dir, which is made if it is not there.
+func Open(dir string, opt Options) (*Store, error) {
+	opt = withDefaults(opt)
+	if err := prepareDir(dir, opt); err != nil {
+		return nil, err
+	}
+	s := &Store{opt: opt, dir: dir, stop: make(chan struct{}), health: newHealth(opt.Logger)}
+	s.fs = vfs.OnDiskFull(opt.disk, s.waitForSpace)
+	if err := s.open(); err != nil {
+		return nil, err
+	}
+	if !opt.ReadOnly {
+		s.sweeper.Go(s.sweep)
+	}
+	return s, nil
+}
+
+func withDefaults(opt Options) Options {
+	if opt.Now == nil {
+		opt.Now = time.Now
+	}
+	if opt.Logger == nil {
+		opt.Logger = slog.New(slog.DiscardHandler)
+	}
+	if opt.CacheBytes == 0 {
+		opt.CacheBytes = 64 << 20
+	}
+	if opt.MinFree == 0 {
+		opt.MinFree = 64 << 20
+	}
+	if opt.disk == nil {
+		opt.disk = vfs.Default
+	}
+	return opt
+}
+
+func prepareDir(dir string, opt Options) error {
+	if dir == "" {
+		return fmt.Errorf("%w: no folder given", store.ErrUnavailable)
+	}
+	if opt.disk != vfs.Default {
+		return nil
+	}
+	if !opt.ReadOnly {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return fmt.Errorf("%w: folder of the store: %w", store.ErrUnavailable, err)
+		}
+	}
+	info, err := os.Stat(dir)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("%w: folder %s does not exist", store.ErrUnavailable, dir)
+	case err != nil:
+		return fmt.Errorf("%w: %w", store.ErrUnavailable, err)
+	case !info.IsDir():
+		return fmt.Errorf("%w: %s is not a folder", store.ErrUnavailable, dir)
+	}
+	return nil
+}
+
+func (s *Store) open() error {
+	cache := pebble.NewCache(s.opt.CacheBytes)
+	defer cache.Unref()
+	db, err := pebble.Open(s.dir, s.pebbleOptions(cache))
+	if err != nil {
+		return openError(s.dir, err)
+	}
+	s.db = db
+	if err := s.begin(); err != nil {
+		_ = db.Close() // the first error tells more
+		return err
+	}
+	return nil
+}
+
+// begin reads the state that is kept in memory.
+func (s *Store) begin() error {
+	if err := s.checkFormat(); err != nil {
+		return err
+	}
+	var err error
+	if s.secret, err = s.setting("secret", func() []byte { return []byte(rand.Text() + rand.Text()) }); err != nil {
+		return err
+	}
+	if err := s.lastNumbers(); err != nil {
+		return err
+	}
+	s.planner = newPlanner(s)
+	return nil
+}
+
+// format is the version of the layout on disk.
+const format = "1"
+
+func (s *Store) checkFormat() error {
+	have, err := s.setting("format", func() []byte { return []byte(format) })
+	if err != nil {
+		return err
+	}
+	if string(have) != format {
+		return fmt.Errorf("%w: folder %s has format %q, this program reads %q", store.ErrUnavailable, s.dir, have, format)
+	}
+	return nil
+}
+
+// setting reads a setting, and writes its first value when there is none.
+func (s *Store) setting(name string, first func() []byte) ([]byte, error) {
+	key := append([]byte{spaceSetting}, name...)
+	value, err := s.lookup(s.db, key)
+	if err != nil || value != nil {
+		return value, err
+	}
+	if s.opt.ReadOnly {
+		return nil, fmt.Errorf("%w: folder %s holds no store", store.ErrUnavailable, s.dir)
+	}
+	value = first()
+	return value, fault(s.db.Set(key, value, pebble.Sync))
+}
+
+// lastNumbers finds where sequence numbers and record ids go on.
+func (s *Store) lastNumbers() error {
+	if err := s.last(spaceSeq, func(key, value []byte) error {
+		c, err := readChange(value)
+		s.feed.seq = store.Seq(lastEight(key))
+		s.feed.head, s.feed.latest = s.feed.seq, c.latest
+		return err
+	}); err != nil {
+		return err
+	}
+	return s.last(spaceVersion, func(key, _ []byte) error {
+		s.feed.rid = store.RID(lastEight(key[:splitAt]))
+		return nil
+	})
+}
+
+// last calls use with the last key of a keyspace, if there is one.
+func (s *Store) last(space byte, use func(key, value []byte) error) error {
+	it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: []byte{space}, UpperBound: []byte{space + 1}})
+	if err != nil {
+		return fault(err)
+	}
+	if it.Last() {
+		err = use(it.Key(), it.Value())
+	}
+	return errors.Join(fault(err), fault(it.Close()))
+}
+
+// Ping says whether the store can answer and take writes.
+func (s *Store) Ping(ctx context.Context) error {
+	if err := s.enter(ctx); err != nil {
+		return err
+	}
+	defer s.leave()
+	if err := s.health.err(); err != nil {
+		return err
+	}
+	_, err := s.lookup(s.db, append([]byte{spaceSetting}, "format"...))
+	return err
+}
+
+// Close waits for calls under way, then closes the folder. Changes calls end.
+func (s *Store) Close() error {
+	if !s.gate.shut() {
+		return nil
+	}
+	close(s.stop)
+	s.sweeper.Wait()
+	s.gate.wait()
+	return s.closeDB()
+}
+
+// closeDB closes the database. One that failed may never answer: it is given
+// a moment and then left to the end of the process.
+func (s *Store) closeDB() error {
+	if s.health.err() == nil {
+		return fault(s.db.Close())
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		defer func() { _ = recover() }() // a failed database may refuse to close
+		_ = s.db.Close()                 // its failure was told when it happened
+	}()
+	select {
+	case <-done:
+	case <-time.After(2 * time.Second):
+		s.opt.Logger.Warn("the failed store did not close; its folder stays locked until the program ends", slog.String("folder", s.dir))
+	}
+	return nil
+}
+
+// enter counts a call in; every enter without error needs a leave.
+func (s *Store) enter(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return fmt.Errorf("%w: %w", store.ErrUnavailable, err)
+	}
+	if !s.gate.enter() {
+		return fmt.Errorf("%w: the store is closed", store.ErrUnavailable)
+	}
+	return nil
+}
+
+func (s *Store) leave() { s.gate.leave() }
+
+// gate counts calls under way, so that Close can wait for them.
+type gate struct {
+	mu     sync.Mutex
+	calls  int
+	closed bool
+	idle   chan struct{}
+}
+
+func (g *gate) enter() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.closed {
+		return false
+	}
+	g.calls++
+	return true
+}
+
+func (g *gate) leave() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.calls--
+	if g.closed && g.calls == 0 {
+		close(g.idle)
+	}
+}
+
+// shut lets nobody in any more; false when it was shut before.
+func (g *gate) shut() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.closed {
+		return false
+	}
+	g.closed = true
+	g.idle = make(chan struct{})
+	if g.calls == 0 {
+		close(g.idle)
+	}
+	return true
+}
+
+func (g *gate) wait() { <-g.idle }
