@@ -4,7 +4,7 @@ import "time"
 
 // The parameters that every resource has without writing them.
 const (
-	ParamID      = "_id"          // a Link: Space is the type, Name the id
+	ParamID      = "_id"          // a Code: Space is the type, Name the id
 	ParamUpdated = "_lastUpdated" // a Range: the version's time as a point
 )
 
@@ -13,7 +13,7 @@ const (
 func Builtin(k Key, updated time.Time) []Entry {
 	t := OrderedTime(updated)
 	return []Entry{
-		{Param: ParamID, Value: Value{Kind: Link, Space: k.Type, Name: k.ID}},
+		{Param: ParamID, Value: Value{Kind: Code, Space: k.Type, Name: k.ID}},
 		{Param: ParamUpdated, Value: Value{Kind: Range, Lo: t, Hi: t}},
 	}
 }

@@ -46,13 +46,14 @@ func (Has) expr()  {}
 type How uint8
 
 // The comparisons. On ranges, v.Lo nil is minus infinity and v.Hi nil plus
-// infinity; c.HiOpen makes c.Hi exclusive. Where c.Space or c.Name is set in a
+// infinity, as nil ends of c are; a v.Hi below v.Lo counts as v.Lo; c.HiOpen
+// makes c.Hi exclusive. Where c.Space or c.Name is set in a
 // range comparison, the unit must agree too (see Cond.Unit).
 const (
 	Present  How = iota + 1 // any entry of the parameter
-	Is                      // Code, Link: Space and Name equal (a Link's Text too, where c.Text is set); URI: Name equal
-	Named                   // Name equal in any Space
-	Within                  // Space equal, any Name
+	Is                      // Code, Link, URI: Space and Name equal; a Link's Text too, where c.Text is set
+	Named                   // Code: Name equal in any Space
+	Within                  // Code, Link: Space equal, any Name
 	Starts                  // Text, Code: v.Text, read from some word on, starts with c.Text; URI: v.Name is c.Name or lies below it (path segments)
 	Contains                // Text, Code: v.Text contains c.Text
 	Exactly                 // Text, Code: v.Raw equals c.Raw; c.Text, its folded form, lets an index answer

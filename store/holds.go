@@ -114,7 +114,7 @@ func (c *Cond) Met(v *Value) bool {
 	case Is:
 		return c.is(v)
 	case Named:
-		return named(v.Kind) && v.Name == c.Name
+		return v.Kind == Code && v.Name == c.Name
 	case Within:
 		return (v.Kind == Code || v.Kind == Link) && v.Space == c.Space
 	case Starts:
@@ -136,19 +136,15 @@ func (c *Cond) Met(v *Value) bool {
 	return v.Kind == Range && c.sameUnit(v) && c.compare(v)
 }
 
-func named(k Kind) bool { return k == Code || k == Link || k == URI }
-
 func folded(k Kind) bool { return k == Text || k == Code }
 
 // is compares whole values. A Link condition with a version asks for that version.
 func (c *Cond) is(v *Value) bool {
 	switch v.Kind {
-	case Code:
+	case Code, URI:
 		return v.Space == c.Space && v.Name == c.Name
 	case Link:
 		return v.Space == c.Space && v.Name == c.Name && (c.Text == "" || v.Text == c.Text)
-	case URI:
-		return v.Name == c.Name
 	}
 	return false
 }

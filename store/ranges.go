@@ -7,6 +7,9 @@ import (
 
 // compare holds v's range against the condition's.
 func (c *Cond) compare(v *Value) bool {
+	if v.Lo != nil && v.Hi != nil && bytes.Compare(v.Hi, v.Lo) < 0 {
+		v = &Value{Lo: v.Lo, Hi: v.Lo}
+	}
 	switch c.How {
 	case Inside:
 		return c.inside(v)

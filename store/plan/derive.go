@@ -36,12 +36,14 @@ func derive(typ string, entries []store.Entry, updated time.Time) Keys {
 func (d *deriver) entry(e *store.Entry) {
 	switch e.Kind {
 	case store.Code:
-		d.equal(HashOf(d.typ, e.Param, e.Space, e.Name))
-		d.equal(HashOfName(d.typ, e.Param, e.Name))
+		if e.Name != "" { // only a text: no key would find it
+			d.equal(HashOf(d.typ, e.Param, e.Space, e.Name))
+			d.equal(HashOfName(d.typ, e.Param, e.Name))
+		}
 	case store.Link:
 		d.equal(HashOf(d.typ, e.Param, e.Space, e.Name))
 	case store.URI:
-		d.equal(HashOf(d.typ, e.Param, "", e.Name))
+		d.equal(HashOf(d.typ, e.Param, e.Space, e.Name))
 		d.prefix(FieldHash(d.typ, e.Param, Paths), withoutScheme(e.Name))
 	case store.Text:
 		d.words(e)
@@ -58,10 +60,10 @@ func (d *deriver) entry(e *store.Entry) {
 }
 
 func (d *deriver) role(e *store.Entry) {
-	if e.Role&store.Anchor != 0 && !slices.ContainsFunc(d.owners, func(o store.Value) bool { return o.Space == e.Space && o.Name == e.Name }) {
+	if e.Role&store.Anchor != 0 && e.Kind == store.Link && !slices.ContainsFunc(d.owners, func(o store.Value) bool { return o.Space == e.Space && o.Name == e.Name }) {
 		d.owners = append(d.owners, e.Value)
 	}
-	if e.Role&store.Hot != 0 && e.Kind == store.Code {
+	if e.Role&store.Hot != 0 && e.Kind == store.Code && e.Name != "" {
 		d.hot = append(d.hot, e)
 	}
 	if e.Role&store.Clock != 0 {
@@ -89,15 +91,17 @@ func (d *deriver) span(e *store.Entry) {
 // only: the same code in another space is rare and the exact test sees it,
 // while a key costs on every write.
 func (d *deriver) timed() {
-	if len(d.owners) == 0 && len(d.hot) == 0 {
-		return
-	}
 	clock, isWide, ok := oneClock(d.clocks)
-	if !ok {
+	switch {
+	case len(d.clocks) > 0 && !ok:
 		d.equal(HashOfOdd(d.typ))
 		return
-	}
-	if isWide {
+	case len(d.owners) == 0 && len(d.hot) == 0:
+		return
+	case !ok:
+		d.equal(HashOfUnclocked(d.typ))
+		return
+	case isWide:
 		d.equal(HashOfWide(d.typ))
 	}
 	d.keys.Clock = clock
@@ -161,10 +165,11 @@ func comparePoints(a, b Point) int {
 	return bytes.Compare(a.Order, b.Order)
 }
 
-// tupleNames is the names of the coded parts; ok when there is one.
+// tupleNames is the names of the parts that have one; ok when some do.
 func tupleNames(parts []store.Value) (names []string, ok bool) {
 	for i := range parts {
-		if parts[i].Kind == store.Code {
+		switch parts[i].Kind {
+		case store.Code, store.Link, store.URI:
 			names = append(names, parts[i].Name)
 		}
 	}

@@ -63,19 +63,22 @@ func HashOf(typ, param, space, name string) uint64 { return hash("v", typ, param
 // HashOfName is the posting list of (type, param, name) in any space.
 func HashOfName(typ, param, name string) uint64 { return hash("n", typ, param, name) }
 
-// HashOfTuple is the posting list of composites (type, param) whose coded parts
-// have these names, in order.
+// HashOfTuple is the posting list of composites (type, param) whose parts that
+// have names (codes, links, URIs) have these, in order.
 func HashOfTuple(typ, param string, names ...string) uint64 {
 	return hash(append([]string{"c", typ, param}, names...)...)
 }
 
-// HashOfOdd is the posting list of the resources of a type that have owners or
-// Hot entries but stand in no Timed list: their clock is missing or is not one
-// value of eight bytes.
+// HashOfUnclocked is the posting list of the resources of a type that have
+// owners or Hot entries, but no clock: Timed lists miss them.
+func HashOfUnclocked(typ string) uint64 { return hash("u", typ) }
+
+// HashOfOdd is the posting list of the resources of a type whose clock is not
+// one value of eight bytes: Timed lists miss them too.
 func HashOfOdd(typ string) uint64 { return hash("o", typ) }
 
-// HashOfWide is the posting list of the resources of a type whose clock is a
-// range wider than Slack.
+// HashOfWide is the posting list of the resources of a type that stand in Timed
+// lists with a clock range wider than Slack.
 func HashOfWide(typ string) uint64 { return hash("w", typ) }
 
 // HashOfAnchored is the Timed list of (type, owner, param, name) with name in

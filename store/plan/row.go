@@ -141,7 +141,7 @@ func (r *Row) Values(param string) iter.Seq2[store.Role, *store.Value] {
 func (r *Row) builtin(param string, yield func(store.Role, *store.Value) bool) bool {
 	switch param {
 	case store.ParamID:
-		return yield(0, &store.Value{Kind: store.Link, Space: r.Key.Type, Name: r.Key.ID})
+		return yield(0, &store.Value{Kind: store.Code, Space: r.Key.Type, Name: r.Key.ID})
 	case store.ParamUpdated:
 		t := store.OrderedTime(r.Time)
 		return yield(0, &store.Value{Kind: store.Range, Lo: t, Hi: t})
