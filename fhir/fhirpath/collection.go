@@ -103,7 +103,8 @@ func aggregate(r *run, k *call, this *Item, in, out []Item) ([]Item, error) {
 	return append(out, r.total...), err
 }
 
-// sortItems orders by its keys; -key falls. Items without a key come first.
+// sortItems orders by its keys; -key falls. Items without a key come first
+// either way.
 func sortItems(r *run, k *call, _ *Item, in, out []Item) ([]Item, error) {
 	keys := max(len(k.args), 1)
 	rows := make([][]value, len(in))
@@ -142,7 +143,9 @@ func compareRows(a, b []value, falls []bool) (int, error) {
 		order := 0
 		switch {
 		case a[n].kind == kindNone || b[n].kind == kindNone:
-			order = int(min(a[n].kind, 1)) - int(min(b[n].kind, 1))
+			if order = int(min(a[n].kind, 1)) - int(min(b[n].kind, 1)); order != 0 {
+				return order, nil
+			}
 		default:
 			o, _, err := compareValues(&a[n], &b[n])
 			if err != nil {

@@ -283,7 +283,7 @@ func (c *compiler) variable(a *ast) compiled {
 func constantURL(name string) (string, bool) {
 	switch {
 	case name == "ucum":
-		return ucum, true
+		return ucumSystem, true
 	case name == "sct":
 		return "http://snomed.info/sct", true
 	case name == "loinc":

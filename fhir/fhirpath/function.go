@@ -1,6 +1,9 @@
 package fhirpath
 
 import (
+	"regexp"
+	"strings"
+
 	"candela/fhir"
 )
 
@@ -44,7 +47,8 @@ type call struct {
 	name   string
 	args   []evaluator
 	test   *typeTest
-	falls  []bool // sort(): key i falls
+	falls  []bool         // sort(): key i falls
+	regex  *regexp.Regexp // matches() and such with a literal
 	strict bool
 }
 
@@ -109,13 +113,23 @@ func (c *compiler) arguments(k *call, f function, left compiled, a *ast, ctx typ
 		}
 		if i == 0 {
 			first = x.types
-			if err := c.condition(k, arg, x); err != nil {
+			if err := c.firstArgument(k, arg, x); err != nil {
 				return first, err
 			}
 		}
 		k.args = append(k.args, x.evaluator())
 	}
 	return first, nil
+}
+
+// firstArgument checks a condition and compiles a literal pattern.
+func (c *compiler) firstArgument(k *call, arg *ast, x compiled) (err error) {
+	if arg.shape == shapeLiteral && arg.val.kind == kindString && (strings.HasPrefix(k.name, "matches") || k.name == "replaceMatches") {
+		if k.regex, err = compilePattern(k.name, arg.val.text); err != nil {
+			return c.errorf(arg, fhir.CodeInvalid, "not a regular expression of RE2: %s", arg.val.text)
+		}
+	}
+	return c.condition(k, arg, x)
 }
 
 // condition refuses, when strict, conditions that are known to be no boolean.

@@ -32,9 +32,9 @@ func (c *compiler) binary(a *ast, ctx typeSet) (compiled, error) {
 	case "contains":
 		return compiled{base: membership(y, x), types: truths}, nil
 	case "|":
-		return compiled{base: union(x, y), types: left.types.union(right.types), unordered: true}, nil
+		return compiled{base: union(x, y), types: left.types.union(right.types)}, nil
 	default:
-		return compiled{base: arithmetic(a.text, x, y), types: c.arithmeticTypes(a.text, left.types, right.types)}, nil
+		return compiled{base: arithmetic(a.text, x, y)}, nil
 	}
 }
 

@@ -215,7 +215,7 @@ func (v *value) fill(text string) (ok bool) {
 	}
 }
 
-const ucum = "http://unitsofmeasure.org"
+const ucumSystem = "http://unitsofmeasure.org"
 
 // loadQuantity reads a FHIR Quantity: the unit is its UCUM code, else its unit
 // text. A Quantity with a comparator is a range and has no value.
@@ -226,7 +226,7 @@ func (r *run) loadQuantity(it *Item, v *value) bool {
 	}
 	*v = value{kind: kindQuantity, unit: "1"}
 	code := it.Node.Get("code")
-	if it.Node.Get("system").Text() != ucum || !code.Exists() {
+	if it.Node.Get("system").Text() != ucumSystem || !code.Exists() {
 		if unit := it.Node.Get("unit"); unit.Exists() {
 			code = unit
 		}
