@@ -84,7 +84,7 @@ func (r *Registry) compile(typ string, def *r4.SearchParameter) (*Param, error) 
 		return nil, refusal("the expression never matches %s", typ)
 	}
 	if p.Type == Reference {
-		p.Targets = r.targets(def.Target)
+		p.Targets = r.targets(narrowed(typ, def))
 		p.identifier = p.Code + ":identifier"
 	}
 	if p.Type == Token {
@@ -109,6 +109,27 @@ func (r *Registry) targets(list []string) []string {
 	out := slices.DeleteFunc(slices.Clone(list), func(t string) bool { return !r.spec.IsResource(t) })
 	slices.Sort(out)
 	return slices.Compact(out)
+}
+
+// narrowed is the target list without what the expression leaves out: with
+// where(resolve() is Patient) only patients remain of a list that other types share.
+func narrowed(typ string, def *r4.SearchParameter) []string {
+	var out []string
+	for _, branch := range cutTop(def.Expression, '|') {
+		branch = strings.Trim(branch, " ()")
+		if !strings.HasPrefix(branch, typ+".") {
+			continue
+		}
+		_, target, ok := strings.Cut(branch, "resolve() is ")
+		if !ok {
+			return def.Target
+		}
+		out = append(out, strings.Trim(target, " ()"))
+	}
+	if len(out) == 0 {
+		return def.Target
+	}
+	return out
 }
 
 // compileParts compiles the components of a composite, each for every type its
@@ -202,14 +223,20 @@ func (r *Registry) owners(t *typeParams) []string {
 	return all
 }
 
-// isHot says whether an expression reads one of hotNames directly from the root.
+// isHot says whether all that an expression reads on typ are hotNames directly
+// below the root.
 func isHot(typ, expression string) bool {
+	hot := false
 	for _, branch := range cutTop(expression, '|') {
 		path, _ := cutCast(strings.TrimSpace(branch))
 		name, ok := strings.CutPrefix(path, typ+".")
-		if ok && slices.Contains(hotNames[:], name) {
-			return true
+		if !ok {
+			continue
 		}
+		if !slices.Contains(hotNames[:], name) {
+			return false
+		}
+		hot = true
 	}
-	return false
+	return hot
 }

@@ -8,6 +8,7 @@
 package search
 
 import (
+	"errors"
 	"slices"
 	"strings"
 	"sync"
@@ -36,7 +37,7 @@ type Registry struct {
 
 // Unsupported is a definition that cannot be searched by, and why.
 type Unsupported struct {
-	Type   string // resource type; "" when the definition names none
+	Types  []string // resource types it was to be used on; empty when it names none
 	Code   string
 	URL    string
 	Reason string
@@ -137,9 +138,17 @@ func (r *Registry) Param(typ, code string) (*Param, bool) {
 // what was not used yet.
 func (r *Registry) Unsupported() []Unsupported {
 	out := slices.Clone(r.stray)
+	row := map[[2]string]int{}
 	for _, name := range r.spec.Resources() {
-		if t, ok := r.of(name); ok {
-			out = append(out, t.refused...)
+		t, _ := r.of(name)
+		for _, u := range t.refused {
+			at, ok := row[[2]string{u.URL, u.Reason}]
+			if !ok {
+				at = len(out)
+				row[[2]string{u.URL, u.Reason}] = at
+				out = append(out, Unsupported{Code: u.Code, URL: u.URL, Reason: u.Reason})
+			}
+			out[at].Types = append(out[at].Types, name)
 		}
 	}
 	return out
@@ -160,7 +169,7 @@ func (r *Registry) compileType(t *typeParams) {
 		}
 		p, err := r.compile(t.name, def)
 		if err != nil {
-			t.refuse(def, err.Error())
+			t.refuse(def, reason(err))
 			continue
 		}
 		t.byCode[p.Code] = p
@@ -171,7 +180,7 @@ func (r *Registry) compileType(t *typeParams) {
 }
 
 func (t *typeParams) refuse(def *r4.SearchParameter, reason string) {
-	t.refused = append(t.refused, Unsupported{Type: t.name, Code: def.Code, URL: def.URL, Reason: reason})
+	t.refused = append(t.refused, Unsupported{Code: def.Code, URL: def.URL, Reason: reason})
 }
 
 // rankDefinition prefers, of two definitions of one code, the one named after
@@ -203,6 +212,15 @@ func (t *typeParams) assignBits() {
 		}
 	}
 	t.heads = t.heads[:min(len(t.heads), 128)]
+}
+
+// reason is an error's text without its status.
+func reason(err error) string {
+	var e *fhir.Error
+	if errors.As(err, &e) && len(e.Issues) > 0 {
+		return e.Issues[0].Diagnostics
+	}
+	return err.Error()
 }
 
 // refusal says why a definition has no use.
