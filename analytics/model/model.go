@@ -20,7 +20,7 @@ type Name string
 // The inputs and their units. Binary inputs are 0 or 1.
 const (
 	Age          Name = "age"                    // completed years
-	Female       Name = "female"                 // binary; administrative sex female or male
+	Female       Name = "sex"                    // 1 female, 0 male; the score knows no other
 	SystolicBP   Name = "systolic-bp"            // mm[Hg]
 	TotalChol    Name = "total-cholesterol"      // mg/dL
 	HDL          Name = "hdl-cholesterol"        // mg/dL
