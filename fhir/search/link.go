@@ -16,7 +16,7 @@ func (x *extraction) link(dst []store.Value, item fhirpath.Item) []store.Value {
 	case "Reference":
 		return x.literal(dst, n.Get("reference"))
 	case "canonical":
-		return canonical(dst, n.Text())
+		return x.canonical(dst, n.Text())
 	case "uri", "url", "oid", "uuid", "string":
 		return x.literal(dst, n)
 	}
@@ -62,16 +62,19 @@ func (r *Registry) linkTo(text string) store.Value {
 	return store.Value{Kind: store.Link, Name: strings.TrimSuffix(text, "/_history/"+version), Text: version}
 }
 
-// canonical gives url|version both whole and without the version.
-func canonical(dst []store.Value, text string) []store.Value {
-	if text == "" {
+// canonical gives what it names, and with a version also the whole text, so
+// that url finds every version and url|version only that one.
+func (r *Registry) canonical(dst []store.Value, text string) []store.Value {
+	name, version, versioned := strings.Cut(text, "|")
+	if name == "" {
 		return dst
 	}
-	name, version, versioned := strings.Cut(text, "|")
-	if versioned && name != "" {
-		dst = append(dst, store.Value{Kind: store.Link, Name: name, Text: version})
+	v := r.linkTo(name)
+	if versioned {
+		v.Text = version
+		dst = append(dst, store.Value{Kind: store.Link, Name: text})
 	}
-	return append(dst, store.Value{Kind: store.Link, Name: text})
+	return append(dst, v)
 }
 
 // extras appends the entries that :identifier and :of-type look at.

@@ -1,0 +1,207 @@
+package search
+
+import (
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"candela/fhir"
+	"candela/store"
+)
+
+// examples are the shared example resources of HL7 and US Core.
+func examples(t testing.TB) []fhir.Resource {
+	t.Helper()
+	var out []fhir.Resource
+	for _, folder := range []string{"data/fhir/hl7-r4-examples", "data/fhir/us-core-6.1.0-examples"} {
+		files, err := filepath.Glob(filepath.Join(shared(t, folder), "*.json"))
+		if err != nil || len(files) == 0 {
+			t.Fatalf("no examples in %s: %v", folder, err)
+		}
+		for _, file := range files {
+			body, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			out = append(out, resource(t, string(body)))
+		}
+	}
+	return out
+}
+
+// Every resource of the shared data is indexed without an error, each entry is
+// one that a search could ask for, and most parameters of the types that occur
+// find something.
+func TestEntriesOfTheSharedData(t *testing.T) {
+	r := registry(t)
+	used, counted := map[string]bool{}, 0
+	for _, res := range append(examples(t), bundled(t, 100)...) {
+		entries, err := r.Entries(res)
+		if err != nil {
+			t.Fatalf("%s/%s: %v", res.Type(), res.ID(), err)
+		}
+		clocks := map[string]bool{}
+		for _, e := range entries {
+			checkEntry(t, r, res.Type(), e)
+			used[res.Type()+"."+e.Param] = true
+			if e.Role&store.Clock != 0 {
+				clocks[e.Param] = true
+			}
+		}
+		counted += len(entries)
+		if len(clocks) > 1 {
+			t.Errorf("%s has several clocks: %v", res.Type(), slices.Sorted(maps.Keys(clocks)))
+		}
+	}
+	t.Logf("%d entries, %d different parameters of types", counted, len(used))
+	if len(used) < 800 {
+		t.Errorf("only %d parameters of types index something in the shared data", len(used))
+	}
+}
+
+func checkEntry(t *testing.T, r *Registry, typ string, e store.Entry) {
+	t.Helper()
+	code, _, _ := strings.Cut(e.Param, ":")
+	p, ok := r.Param(typ, code)
+	if !ok {
+		t.Fatalf("%s: entry of the unknown parameter %s", typ, e.Param)
+	}
+	want := map[Kind]store.Kind{Number: store.Range, Date: store.Range, Quantity: store.Range, String: store.Text, Token: store.Code,
+		Reference: store.Link, Composite: store.Tuple, URI: store.URI, Special: store.Place}[p.Type]
+	if e.Param != code {
+		want = store.Code
+	}
+	if e.Kind != want {
+		t.Errorf("%s.%s: kind %d, want %d", typ, e.Param, e.Kind, want)
+	}
+	if e.Role&store.Anchor != 0 && (e.Kind != store.Link || e.Space != "Patient") {
+		t.Errorf("%s.%s: an anchor that names no patient: %s", typ, e.Param, showEntry(e))
+	}
+	if e.Kind == store.Range && e.Lo == nil && e.Hi == nil {
+		t.Errorf("%s.%s: a range without ends", typ, e.Param)
+	}
+	if (e.Kind == store.Link || e.Kind == store.URI) && e.Name == "" {
+		t.Errorf("%s.%s: a nameless %s", typ, e.Param, showEntry(e))
+	}
+}
+
+// What an entry says is found again by the search that asks for it.
+func TestEveryTokenAndReferenceIsFoundByItsOwnValue(t *testing.T) {
+	r := registry(t)
+	asked := 0
+	for _, res := range examples(t) {
+		entries, err := r.Entries(res)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range entries {
+			value, ok := valueOf(e)
+			if !ok {
+				continue
+			}
+			asked++
+			s, err := r.Parse([]string{res.Type()}, fhir.Params{{Name: e.Param, Value: value}}, Options{Now: testNow})
+			if err != nil {
+				t.Errorf("%s?%s=%s: %v", res.Type(), e.Param, value, err)
+				continue
+			}
+			if found, err := store.Holds(s.Query.Where, entries); !found || err != nil {
+				t.Errorf("%s?%s=%s does not find %s (%v)", res.Type(), e.Param, value, showEntry(e), err)
+			}
+		}
+	}
+	if asked < 2900 {
+		t.Errorf("only %d values were asked for", asked)
+	}
+}
+
+var escaper = strings.NewReplacer(`\`, `\\`, `,`, `\,`, `$`, `\$`, `|`, `\|`)
+
+func valueOf(e store.Entry) (string, bool) {
+	switch {
+	case strings.HasSuffix(e.Param, ":of-type"):
+		system, code, _ := strings.Cut(e.Space, "|")
+		return escaper.Replace(system) + "|" + escaper.Replace(code) + "|" + escaper.Replace(e.Name), system != "" && code != ""
+	case e.Kind == store.Code && e.Space != "" && e.Name != "":
+		return escaper.Replace(e.Space) + "|" + escaper.Replace(e.Name), true
+	case e.Kind == store.Code && e.Name != "":
+		return escaper.Replace(e.Name), true
+	case e.Kind == store.Link && e.Space != "":
+		return e.Space + "/" + e.Name, true
+	case e.Kind == store.Link || e.Kind == store.URI:
+		return escaper.Replace(e.Name), !strings.Contains(e.Name, " ")
+	case e.Kind == store.Text:
+		return escaper.Replace(e.Raw), strings.TrimSpace(e.Raw) != ""
+	}
+	return "", false
+}
+
+// Every definition with an expression can be searched by, or is listed with a reason.
+func TestUnsupportedIsShortAndReasoned(t *testing.T) {
+	r := registry(t)
+	refused := map[string]string{}
+	for _, u := range r.Unsupported() {
+		if u.Reason == "" || u.URL == "" {
+			t.Errorf("without a reason or URL: %+v", u)
+		}
+		refused[u.URL] = u.Reason
+	}
+	kept := map[string]bool{}
+	for _, typ := range r.spec.Resources() {
+		for _, p := range r.Params(typ) {
+			kept[p.URL] = true
+		}
+	}
+	for _, def := range r.spec.SearchParameters() {
+		_, out := refused[def.URL]
+		if !out && !kept[def.URL] {
+			t.Errorf("%s is neither searchable nor listed as unsupported", def.URL)
+		}
+		if def.Expression != "" && def.XPathUsage != "phonetic" && !kept[def.URL] {
+			t.Errorf("%s has an expression but is not searchable: %s", def.URL, refused[def.URL])
+		}
+	}
+	t.Logf("%d definitions searchable, %d unsupported", len(kept), len(refused))
+}
+
+// Roles are given by rule: one clock a type, owners where the patient
+// compartment has them.
+func TestRoles(t *testing.T) {
+	r := registry(t)
+	clock, owner := map[string]string{}, map[string][]string{}
+	for _, typ := range r.spec.Resources() {
+		for _, p := range r.Params(typ) {
+			if p.Role&store.Clock != 0 {
+				if clock[typ] != "" {
+					t.Errorf("%s has two clocks", typ)
+				}
+				clock[typ] = p.Code
+			}
+			if p.Role&store.Anchor != 0 {
+				owner[typ] = append(owner[typ], p.Code)
+			}
+			if p.Type == Date && p.Code != "_lastUpdated" && clock[typ] == "" {
+				clock[typ] = ""
+			}
+		}
+	}
+	for typ, want := range map[string]string{"Observation": "date", "Encounter": "date", "Condition": "onset-date", "MedicationRequest": "authoredon",
+		"Procedure": "date", "Immunization": "date", "ServiceRequest": "authored", "Patient": "birthdate", "Task": "authored-on", "Appointment": "date"} {
+		if clock[typ] != want {
+			t.Errorf("clock of %s is %q, want %q", typ, clock[typ], want)
+		}
+	}
+	for typ, got := range clock {
+		if got == "" && typ != "Medication" && typ != "Substance" {
+			t.Errorf("%s has dates but no clock", typ)
+		}
+	}
+	for typ, want := range map[string]string{"Observation": "patient subject", "Coverage": "patient", "Appointment": "patient", "Group": "member", "Location": "", "Patient": "link"} {
+		if got := strings.Join(owner[typ], " "); got != want {
+			t.Errorf("owners of %s are %q, want %q", typ, got, want)
+		}
+	}
+}

@@ -1,0 +1,192 @@
+package search
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"candela/fhir"
+	"candela/store"
+)
+
+// Item 19: criteria that would select everything are errors, so are unknown
+// parameters and parameters that select nothing.
+func TestCriteria(t *testing.T) {
+	r := registry(t)
+	for query, want := range map[string]string{
+		"identifier=http://ids.example|7":        "identifier is http://ids.example|7",
+		"identifier=a&active=true":               "and(identifier named |a, active named |true)",
+		"_id=1":                                  "_id is Patient|1",
+		"general-practitioner:identifier=s|v":    "general-practitioner:identifier is s|v",
+		"":                                       "400 the criteria are empty",
+		"identifier=":                            "400 the criteria are empty",
+		"colour=red":                             "400 not known",
+		"identifier=a&colour=red":                "400 not known",
+		"identifier=a&_count=1":                  "400 selects nothing",
+		"_sort=name":                             "400 selects nothing",
+		"_include=Patient:organization":          "400 selects nothing",
+		"identifier=a\\b":                        "400 backslash",
+		"identifier=%zz":                         "400 percent-escape",
+		"identifier:exact=a":                     "400 modifier",
+		"organization:Organization.identifier=a": "via(organization Organization identifier named |a)",
+	} {
+		q, err := r.Criteria("Patient", query, Options{Now: testNow})
+		if err != nil {
+			checkRefusal(t, query, err, want)
+			continue
+		}
+		if got := showExpr(q.Where); got != want || q.Count != 2 || q.Total || !slices.Equal(q.Types, []string{"Patient"}) {
+			t.Errorf("%s: got %s count %d, want %s", query, got, q.Count, want)
+		}
+	}
+	if _, err := r.Criteria("Colour", "identifier=a", Options{}); err == nil {
+		t.Error("criteria on an unknown type were accepted")
+	}
+}
+
+// Item 75: a type that is no member of the compartment is never found there.
+func TestCompartment(t *testing.T) {
+	r := registry(t)
+	in := map[string]string{
+		`{"resourceType":"Observation","id":"1","subject":{"reference":"Patient/p"}}`:                                 "yes",
+		`{"resourceType":"Observation","id":"2","performer":[{"reference":"Patient/p"}]}`:                             "yes",
+		`{"resourceType":"Observation","id":"3","subject":{"reference":"Patient/other"}}`:                             "no",
+		`{"resourceType":"Observation","id":"4","subject":{"reference":"https://other.example/Patient/p"}}`:           "no",
+		`{"resourceType":"Observation","id":"5","subject":{"reference":"Group/p"}}`:                                   "no",
+		`{"resourceType":"Patient","id":"p"}`:                                                                         "yes",
+		`{"resourceType":"Patient","id":"q"}`:                                                                         "no",
+		`{"resourceType":"Patient","id":"q","link":[{"other":{"reference":"Patient/p"},"type":"refer"}]}`:             "yes",
+		`{"resourceType":"Practitioner","id":"p"}`:                                                                    "no",
+		`{"resourceType":"Group","id":"g","member":[{"entity":{"reference":"Patient/p"}}]}`:                           "yes",
+		`{"resourceType":"AuditEvent","id":"a","entity":[{"what":{"reference":"Patient/p/_history/2"}}]}`:             "yes",
+		`{"resourceType":"MedicationRequest","id":"m","subject":{"reference":"https://ours.example/fhir/Patient/p"}}`: "yes",
+	}
+	for text, want := range in {
+		res := resource(t, text)
+		x := r.Compartment(fhir.Reference{Type: "Patient", ID: "p"}, res.Type())
+		got, err := store.Holds(x, allEntries(t, r, res))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got != (want == "yes") {
+			t.Errorf("in the compartment of Patient/p: %t, want %s: %s (%s)", got, want, text, showExpr(x))
+		}
+	}
+	types := r.CompartmentTypes("Patient")
+	if !slices.Contains(types, "Observation") || !slices.Contains(types, "Patient") || slices.Contains(types, "Practitioner") {
+		t.Errorf("types of the patient compartment: %v", types)
+	}
+	if got := r.CompartmentTypes("Colour"); got != nil {
+		t.Errorf("types of no compartment: %v", got)
+	}
+}
+
+// R43: alternatives are bounded.
+func TestLimits(t *testing.T) {
+	r := registry(t)
+	many := func(n int) string { return strings.TrimSuffix(strings.Repeat("x,", n), ",") }
+	if _, err := parseURL(r, "Observation?code="+many(100), Options{}); err != nil {
+		t.Errorf("100 values are refused: %v", err)
+	}
+	_, err := parseURL(r, "Observation?code="+many(101), Options{})
+	checkCode(t, err, fhir.CodeTooCostly)
+	query := "Basic?subject=" + many(50)
+	for range 4 {
+		query += "&subject=" + many(50)
+	}
+	_, err = parseURL(r, query, Options{})
+	checkCode(t, err, fhir.CodeTooCostly)
+}
+
+func checkCode(t *testing.T, err error, code string) {
+	t.Helper()
+	var e *fhir.Error
+	if !errors.As(err, &e) || e.Status != 400 || e.Issues[0].Code != code {
+		t.Errorf("got %v, want a 400 of code %s", err, code)
+	}
+}
+
+// Refusals name the parameter and never repeat the value.
+func TestRefusalsDoNotRepeatValues(t *testing.T) {
+	r := registry(t)
+	for _, query := range []string{"Patient?birthdate=secret", "Patient?name=secret\\x", "Observation?value-quantity=9secret", "Observation?subject=secret secret",
+		"Patient?_count=secret", "Observation?code-value-quantity=secret", "Patient?gender:missing=secret", "Location?near=secret|secret", "Patient?_total=secret",
+		"Patient?identifier:of-type=secret", "Observation?subject:Patient=secret/secret"} {
+		_, err := parseURL(r, query, Options{})
+		if err == nil || strings.Contains(err.Error(), "secret") {
+			t.Errorf("%s: %v", query, err)
+		}
+	}
+}
+
+func TestRolesReachTestsAndSorts(t *testing.T) {
+	r := registry(t)
+	s, err := parseURL(r, "Observation?patient=Patient/1&code=x&_sort=-date", Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	and, ok := s.Query.Where.(store.And)
+	if !ok || len(and) != 2 || len(s.Query.Sort) != 1 {
+		t.Fatalf("%s", showSearch(s))
+	}
+	anchor, ok1 := and[0].(store.Test)
+	hot, ok2 := and[1].(store.Test)
+	if !ok1 || !ok2 || anchor.Role != store.Anchor || hot.Role != store.Hot || s.Query.Sort[0].Role != store.Clock {
+		t.Errorf("roles %d %d %d", anchor.Role, hot.Role, s.Query.Sort[0].Role)
+	}
+}
+
+func TestFold(t *testing.T) {
+	for in, want := range map[string]string{
+		"Carreño  Quiñones": "carreno quinones", "O'Neil": "oneil", "d’Arc": "darc", "Smith-Jones": "smith jones", "J.R.": "jr", "Straße": "strasse",
+		"Ærøskøbing": "aeroskobing", " x ": "x", "Łódź": "lodz", "!!!": "!!!", "ΑΘΉΝΑ": "αθηνα", "": "", "İstanbul": "istanbul", "a/b_c": "a b c",
+	} {
+		if got := fold(in); got != want {
+			t.Errorf("fold(%q) is %q, want %q", in, got, want)
+		}
+		if again := fold(fold(in)); again != fold(in) {
+			t.Errorf("fold is not stable on %q: %q", in, again)
+		}
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	for _, query := range []string{"name=x", "birthdate=ge2020-01-01T10:00:00.5%2B01:00", "_has:Observation:patient:code=a|b", "general-practitioner:Practitioner.name:exact=a,b",
+		"identifier:of-type=a|b|c", "_sort=-name,_id&_count=3", "_include=Patient:organization", `name=\`, `name=a\,b,c\$d`, "_lastUpdated=ap2020", "name:missing=true",
+		"code-value-quantity=a$gt5.4|s|c", "near=1|2|3|km", "_elements=a,b&_total=none", "value-quantity=1e999", "subject=1&subject:Patient=2"} {
+		f.Add("Patient", query, false)
+		f.Add("Observation", query, true)
+		f.Add("", query, false)
+	}
+	r := registry(f)
+	f.Fuzz(func(t *testing.T, typ, query string, strict bool) {
+		params, err := fhir.ParseParams(query)
+		if err != nil {
+			return
+		}
+		types := []string{typ}
+		if typ == "" {
+			types = nil
+		}
+		s, err := r.Parse(types, params, Options{Strict: strict, Now: testNow})
+		if err != nil {
+			var e *fhir.Error
+			if !errors.As(err, &e) || e.Status < 400 || e.Status > 499 {
+				t.Fatalf("%s?%s: %v", typ, query, err)
+			}
+			return
+		}
+		if err := store.Check(s.Query.Where, true); err != nil {
+			t.Fatalf("%s?%s gives a query that no store answers: %v", typ, query, err)
+		}
+		if strict && len(s.Warnings) > 0 {
+			t.Fatalf("warnings in a strict search: %v", s.Warnings)
+		}
+		again, err := r.Parse(types, s.Used, Options{Strict: true, Now: testNow})
+		if err != nil || fmt.Sprint(showSearch(again)) != fmt.Sprint(strings.Split(showSearch(s), "; warning")[0]) {
+			t.Fatalf("the self link of %s?%s reads otherwise: %v\n%s\n%s", typ, query, err, showSearch(s), showSearch(again))
+		}
+	})
+}
