@@ -174,4 +174,3 @@ func (c *Capability) group(members []string) group {
 	}
 	return out
 }
-
