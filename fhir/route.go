@@ -42,10 +42,10 @@ func RouteURL(method, text, base string) (Request, error) {
 	if below, ok := strings.CutPrefix(text, base); ok && base != "" && (below == "" || below[0] == '/' || below[0] == '?') {
 		text = strings.TrimPrefix(below, "/")
 	}
-	if strings.Contains(text, "://") {
+	path, raw, _ := strings.Cut(text, "?")
+	if strings.Contains(path, "://") {
 		return Request{}, Errorf(400, CodeInvalid, "the URL is not below this server's base")
 	}
-	path, raw, _ := strings.Cut(text, "?")
 	query, err := ParseParams(raw)
 	if err != nil {
 		return Request{}, err

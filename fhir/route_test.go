@@ -25,7 +25,7 @@ func TestRoute(t *testing.T) {
 		{"GET", "Patient/1/x", "404"}, {"GET", "patient/1", "404"}, {"GET", "x", "404"}, {"GET", "Patient/", "404"}, {"GET", "Patient//1", "404"}, {"GET", "Patient/1/", "404"},
 		{"GET", "Patient/..%2f..%2fx", "400"}, {"GET", "Patient/%00", "400"}, {"GET", "Patient/a_b", "400"}, {"GET", "Patient/%zz", "400"},
 		{"GET", "Patient/0123456789012345678901234567890123456789012345678901234567890123x", "400"}, {"GET", "Patient/pаtient", "400"}, {"BREW", "Patient", "405 GET, HEAD, POST, PUT, PATCH, DELETE"},
-		{"GET", "http://us/fhir/Patient/1", "read Patient/1"}, {"GET", "http://us/fhir?_id=1", "search-system"}, {"GET", "http://us/fhirx/Patient/1", "400"}, {"GET", "http://them/Patient/1", "400"},
+		{"GET", "http://us/fhir/Patient/1", "read Patient/1"}, {"GET", "http://us/fhir?_id=1", "search-system"}, {"GET", "Patient?identifier=http://x|1", "search-type Patient"}, {"GET", "http://us/fhirx/Patient/1", "400"}, {"GET", "http://them/Patient/1", "400"},
 	} {
 		r, err := fhir.RouteURL(c.method, c.url, "http://us/fhir")
 		if got := show(r, err); got != c.want {

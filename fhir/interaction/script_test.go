@@ -1,0 +1,37 @@
+package interaction_test
+
+import (
+	"context"
+	"io/fs"
+	"testing"
+	"time"
+
+	"candela/conformance"
+	"candela/conformance/script"
+)
+
+// TestScripts runs every conformance script; its name carries the number of
+// the item of the list of semantics that it proves.
+func TestScripts(t *testing.T) {
+	s := open(t, openStore(t, time.Now), time.Now)
+	all, err := conformance.Scripts()
+	if err != nil {
+		t.Fatal(err)
+	}
+	names, err := fs.Glob(all, "*.txtar")
+	if err != nil || len(names) < 10 {
+		t.Fatalf("found %d scripts: %v", len(names), err)
+	}
+	for _, name := range names {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			text, err := fs.ReadFile(all, name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := (script.Runner{Base: s.base, Model: s.spec}).Run(context.Background(), text); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
