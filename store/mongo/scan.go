@@ -1,0 +1,321 @@
+package mongo
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"fmt"
+	"iter"
+	"math"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+
+	"candela/store"
+	"candela/store/plan"
+)
+
+// A scan is read in steps of growing size, each a query of its own that begins
+// behind the last hit: no cursor is left open on the server when the caller has
+// enough.
+const (
+	stepFirst = 100    // when the caller gives no hint
+	stepMax   = 10_000 // hits of a long walk
+	stepRows  = 200    // hits whose forward records come along
+)
+
+// Scan walks one index. A resource comes once per step, at the first of its
+// keys that the walk meets there.
+func (p *snapshot) Scan(ctx context.Context, sc plan.Scan) iter.Seq2[plan.Hit, error] {
+	return func(yield func(plan.Hit, error) bool) {
+		w := walk{Scan: sc, step: min(cmp.Or(sc.Hint, stepFirst), stepMax)}
+		w.After.Order = slices.Clone(sc.After.Order)
+		w.resumed = sc.After.RID != 0 || sc.After.Order != nil
+		for more := !w.empty(); more; {
+			w.rows = sc.Hint > 0 && w.step <= stepRows && len(p.rows) < rowCache
+			n, wanted, err := p.step(ctx, &w, yield)
+			if err != nil {
+				yield(plan.Hit{}, err)
+				return
+			}
+			more = wanted && n == w.step
+			w.step = min(w.step*4, stepMax)
+		}
+	}
+}
+
+// step reads up to w.step hits and moves w behind the last; wanted is false
+// when the caller has enough.
+func (p *snapshot) step(ctx context.Context, w *walk, yield func(plan.Hit, error) bool) (n int, wanted bool, err error) {
+	filter, opt := w.query()
+	cur, err := p.s.res.Find(p.in(ctx), filter, opt.SetLimit(int64(w.step)).SetBatchSize(int32(w.step)))
+	wanted = true
+	err = each(ctx, cur, err, "scan", func(doc bson.Raw) error {
+		n++
+		if !wanted {
+			return nil
+		}
+		if w.rows {
+			if err := keepRow(p.rows, doc); err != nil {
+				return err
+			}
+		}
+		hit, err := w.hit(doc)
+		if err != nil {
+			return err
+		}
+		w.After, w.resumed = hit, true
+		wanted = yield(hit, nil)
+		return nil
+	})
+	return n, wanted, err
+}
+
+// walk is a scan under way.
+type walk struct {
+	plan.Scan
+	resumed bool // After is set
+	step    int
+	rows    bool // forward records come along
+}
+
+// empty says that nothing lies between From and To.
+func (w *walk) empty() bool {
+	return w.From != nil && w.To != nil && bytes.Compare(w.From, w.To) > 0 && !(w.Index == plan.Prefix && bytes.HasPrefix(w.From, w.To))
+}
+
+// query is the next step as a query. Walks in the order of their index are
+// given by its first and last key (min, max): that bounds a multikey index by
+// one of its keys, gives back that key, and reads no documents.
+func (w *walk) query() (filter bson.D, opt *options.FindOptionsBuilder) {
+	opt = options.Find()
+	switch {
+	case w.Index == plan.Equal:
+		return w.equal(opt)
+	case w.Index == plan.Timed && !w.Desc:
+		return w.timedUp(opt)
+	}
+	index, first, last := w.bounds()
+	opt.SetHint(index).SetMin(first).SetMax(last)
+	if w.rows {
+		return bson.D{}, opt.SetProjection(bson.D{{Key: "fw", Value: 1}, {Key: "k", Value: bson.D{{Key: "$meta", Value: "indexKey"}}}})
+	}
+	return bson.D{}, opt.SetReturnKey(true)
+}
+
+func (w *walk) equal(opt *options.FindOptionsBuilder) (bson.D, *options.FindOptionsBuilder) {
+	how, dir := "$gt", int32(1)
+	if w.Desc {
+		how, dir = "$lt", -1
+	}
+	filter := bson.D{{Key: "ix", Value: int64(w.Hash)}}
+	if w.resumed {
+		filter = append(filter, bson.E{Key: "_id", Value: bson.D{{Key: how, Value: int64(w.After.RID)}}})
+	}
+	return filter, opt.SetHint(up("ix", "_id")).SetSort(directed(dir, []string{"_id"})).SetProjection(w.fields("_id"))
+}
+
+// timedUp walks the index on (cx, d, _id) against its order.
+func (w *walk) timedUp(opt *options.FindOptionsBuilder) (bson.D, *options.FindOptionsBuilder) {
+	low, high := int64(math.MinInt64), int64(math.MaxInt64)
+	if w.From != nil {
+		low = clockOf(w.From)
+	}
+	if w.To != nil {
+		high = clockOf(w.To)
+	}
+	filter := bson.D{{Key: "cx", Value: int64(w.Hash)}}
+	if w.resumed {
+		at := clockOf(w.After.Order)
+		low = max(low, at)
+		filter = append(filter, bson.E{Key: "$or", Value: bson.A{
+			bson.D{{Key: "d", Value: bson.D{{Key: "$gt", Value: at}}}},
+			bson.D{{Key: "_id", Value: bson.D{{Key: "$gt", Value: int64(w.After.RID)}}}},
+		}})
+	}
+	filter = append(filter, bson.E{Key: "d", Value: bson.D{{Key: "$gte", Value: low}, {Key: "$lte", Value: high}}})
+	return filter, opt.SetHint(timedIndex()).SetSort(up("d", "_id")).SetProjection(w.fields("d"))
+}
+
+func (w *walk) fields(field string) bson.D {
+	d := bson.D{{Key: "_id", Value: 1}}
+	if field != "_id" {
+		d = append(d, bson.E{Key: field, Value: 1})
+	}
+	if w.rows {
+		d = append(d, bson.E{Key: "fw", Value: 1})
+	}
+	return d
+}
+
+// timedIndex is walked in its own order for newest first, the common case.
+func timedIndex() bson.D {
+	return bson.D{{Key: "cx", Value: int32(1)}, {Key: "d", Value: int32(-1)}, {Key: "_id", Value: int32(-1)}}
+}
+
+// bounds is the index of a walk in index order, its first key (inclusive) and
+// its last (exclusive, so that its _id lies beyond all).
+func (w *walk) bounds() (index, first, last bson.D) {
+	index, field := timedIndex(), "d"
+	switch w.Index {
+	case plan.Ordered:
+		index, field = directed(w.sign(), []string{"rx", "_id"}), "rx"
+	case plan.Prefix:
+		index, field = directed(w.sign(), []string{"sx", "_id"}), "sx"
+	}
+	low, high := bson.E{Key: field, Value: w.low(w.From)}, bson.E{Key: field, Value: w.high(w.To)}
+	least, most := bson.E{Key: "_id", Value: bson.MinKey{}}, bson.E{Key: "_id", Value: bson.MaxKey{}}
+	if w.Desc {
+		first, last = bson.D{high, most}, bson.D{low, least}
+	} else {
+		first, last = bson.D{low, least}, bson.D{high, most}
+	}
+	if w.resumed {
+		first = bson.D{{Key: field, Value: w.low(w.After.Order)}, {Key: "_id", Value: int64(w.After.RID) + int64(w.sign())}}
+	}
+	if field == "d" {
+		lead := bson.E{Key: "cx", Value: int64(w.Hash)}
+		first, last = append(bson.D{lead}, first...), append(bson.D{lead}, last...)
+	}
+	return index, first, last
+}
+
+func (w *walk) sign() int32 {
+	if w.Desc {
+		return -1
+	}
+	return 1
+}
+
+// low is the key of order, nil the lowest.
+func (w *walk) low(order []byte) any {
+	switch w.Index {
+	case plan.Ordered:
+		return bson.Binary{Data: orderedKey(w.Hash, order, 0)}
+	case plan.Prefix:
+		return prefixKey(w.Hash, order)
+	}
+	if order == nil {
+		return int64(math.MinInt64)
+	}
+	return clockOf(order)
+}
+
+// high is the highest key with order, nil the highest of all. A prefix is
+// filled up with the last code point beyond the length of any key.
+func (w *walk) high(order []byte) any {
+	switch w.Index {
+	case plan.Ordered:
+		return bson.Binary{Data: orderedKey(w.Hash, order, 0xff)}
+	case plan.Prefix:
+		return prefixKey(w.Hash, order) + strings.Repeat("\U0010FFFF", plan.PrefixLen/4+1)
+	}
+	if order == nil {
+		return int64(math.MaxInt64)
+	}
+	return clockOf(order)
+}
+
+// hit reads the index key of a result.
+func (w *walk) hit(doc bson.Raw) (plan.Hit, error) {
+	key := doc
+	if k, ok := doc.Lookup("k").DocumentOK(); ok {
+		key = k
+	}
+	rid, ok := key.Lookup("_id").Int64OK()
+	hit := plan.Hit{RID: store.RID(rid)}
+	if !ok {
+		return hit, fmt.Errorf("mongo: index key without a record id: %w", store.ErrCorrupt)
+	}
+	switch w.Index {
+	case plan.Ordered:
+		_, b, is := key.Lookup("rx").BinaryOK()
+		if ok = is && len(b) == 16; ok {
+			hit.Order = slices.Clone(b[8:])
+		}
+	case plan.Prefix:
+		s, is := key.Lookup("sx").StringValueOK()
+		if ok = is && len(s) >= prefixLead; ok {
+			hit.Order = []byte(s[prefixLead:])
+		}
+	case plan.Timed:
+		var d int64
+		d, ok = key.Lookup("d").Int64OK()
+		hit.Order = clockBytes(d)
+	case plan.Equal:
+	}
+	if !ok {
+		return hit, fmt.Errorf("mongo: index key of another kind: %w", store.ErrCorrupt)
+	}
+	return hit, nil
+}
+
+// estimates remembers how many hits scans had; a count costs a round trip.
+type estimates struct {
+	mu   sync.Mutex
+	seen map[string]estimate
+}
+
+type estimate struct {
+	hits, limit int64
+	at          time.Time
+}
+
+const (
+	estimateLife = 30 * time.Second
+	estimateMost = 10_000 // scans remembered
+)
+
+// Estimate counts up to limit, or remembers a recent count.
+func (p *snapshot) Estimate(ctx context.Context, sc plan.Scan, limit int64) (int64, error) {
+	name := fmt.Sprintf("%d %x %x %x", sc.Index, sc.Hash, sc.From, sc.To)
+	e := &p.s.estimates
+	e.mu.Lock()
+	known, ok := e.seen[name]
+	e.mu.Unlock()
+	if ok && time.Since(known.at) < estimateLife && (known.hits < known.limit || limit <= known.limit) {
+		return min(known.hits, limit), nil
+	}
+	hits, err := p.count(ctx, sc, limit)
+	if err != nil {
+		return 0, err
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.seen == nil || len(e.seen) >= estimateMost {
+		e.seen = map[string]estimate{}
+	}
+	e.seen[name] = estimate{hits, limit, time.Now()}
+	return hits, nil
+}
+
+// count counts the hits of a scan, at most limit.
+func (p *snapshot) count(ctx context.Context, sc plan.Scan, limit int64) (int64, error) {
+	w := walk{Scan: sc}
+	if limit <= 0 || w.empty() {
+		return 0, nil
+	}
+	var field string
+	var index bson.D
+	between := bson.D{{Key: "$gte", Value: w.low(sc.From)}, {Key: "$lte", Value: w.high(sc.To)}}
+	filter := bson.D{}
+	switch sc.Index {
+	case plan.Equal:
+		filter, index = bson.D{{Key: "ix", Value: int64(sc.Hash)}}, up("ix", "_id")
+	case plan.Timed:
+		filter, index = bson.D{{Key: "cx", Value: int64(sc.Hash)}, {Key: "d", Value: between}}, timedIndex()
+	case plan.Ordered:
+		field = "rx"
+	case plan.Prefix:
+		field = "sx"
+	}
+	if field != "" {
+		filter, index = bson.D{{Key: field, Value: bson.D{{Key: "$elemMatch", Value: between}}}}, up(field, "_id")
+	}
+	n, err := p.s.res.CountDocuments(p.in(ctx), filter, options.Count().SetHint(index).SetLimit(limit))
+	return n, classify("estimate", err)
+}

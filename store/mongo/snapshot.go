@@ -1,0 +1,210 @@
+package mongo
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+
+	"candela/store"
+	"candela/store/plan"
+)
+
+// snapshot is one moment of the database: a session whose reads all happen at
+// one cluster time, which MongoDB keeps readable for five minutes. Within a
+// transaction it is the transaction's view. It is used by one goroutine.
+type snapshot struct {
+	s    *Store
+	sess *mongo.Session
+	own  bool // sess ends with the snapshot
+
+	// rows are forward records that came with a scan, so that Rows needs no
+	// round trip for them.
+	rows map[store.RID][]byte
+	top  store.RID
+}
+
+// rowCache is how many forward records a snapshot keeps at most.
+const rowCache = 20_000
+
+// inBatch is how many documents one $in asks for.
+const inBatch = 1000
+
+// Snapshot makes Store a plan.Engine.
+func (s *Store) Snapshot(ctx context.Context) (plan.Snapshot, error) {
+	sess, err := s.snapshotSession()
+	if err != nil {
+		return nil, err
+	}
+	p := s.snapshot(sess, true)
+	if err := p.readTop(ctx); err != nil {
+		return nil, fmt.Errorf("open a snapshot: %w", err)
+	}
+	return p, nil
+}
+
+func (s *Store) snapshot(sess *mongo.Session, own bool) *snapshot {
+	return &snapshot{s: s, sess: sess, own: own, rows: map[store.RID][]byte{}}
+}
+
+// readTop reads the counter in the snapshot, and so fixes its moment.
+func (p *snapshot) readTop(ctx context.Context) error {
+	n, err := p.s.counter.last(p.in(ctx))
+	p.top = store.RID(n.R)
+	return err
+}
+
+// in makes reads with ctx see the snapshot.
+func (p *snapshot) in(ctx context.Context) context.Context {
+	return mongo.NewSessionContext(ctx, p.sess)
+}
+
+// Top is the highest RID that the counter had granted.
+func (p *snapshot) Top() store.RID { return p.top }
+
+// Close ends the session.
+func (p *snapshot) Close() error {
+	if p.own {
+		p.sess.EndSession(context.Background())
+	}
+	return nil
+}
+
+// Lookup finds the RIDs of live resources by key.
+func (p *snapshot) Lookup(ctx context.Context, keys []store.Key) ([]store.RID, error) {
+	out := make([]store.RID, len(keys))
+	for from := 0; from < len(keys); from += inBatch {
+		if err := p.lookup(ctx, keys[from:min(from+inBatch, len(keys))], out[from:]); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+func (p *snapshot) lookup(ctx context.Context, keys []store.Key, out []store.RID) error {
+	byType := map[string][]string{}
+	for _, k := range keys {
+		byType[k.Type] = append(byType[k.Type], k.ID)
+	}
+	found := make(map[store.Key]store.RID, len(keys))
+	for typ, ids := range byType {
+		cur, err := p.s.res.Find(p.in(ctx), bson.D{{Key: "t", Value: typ}, {Key: "i", Value: bson.D{{Key: "$in", Value: ids}}}},
+			options.Find().SetHint(up("t", "i")).SetBatchSize(int32(len(ids)+1)).
+				SetProjection(bson.D{{Key: "t", Value: 1}, {Key: "i", Value: 1}, {Key: "a", Value: 1}}))
+		err = each(ctx, cur, err, "look up keys", func(doc bson.Raw) error {
+			r, err := readRecord(doc)
+			if err == nil && r.live() {
+				found[r.Key] = r.RID
+			}
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	for i, k := range keys {
+		out[i] = found[k]
+	}
+	return nil
+}
+
+// Rows gives forward records, from the scans before where they brought them.
+func (p *snapshot) Rows(ctx context.Context, rids []store.RID) ([]plan.Row, error) {
+	var missing []store.RID
+	for _, rid := range rids {
+		if _, ok := p.rows[rid]; !ok {
+			missing = append(missing, rid)
+		}
+	}
+	fetched := p.rows
+	if len(missing) > 0 {
+		if len(p.rows)+len(missing) > rowCache {
+			fetched = make(map[store.RID][]byte, len(rids))
+			for _, rid := range rids {
+				if fw, ok := p.rows[rid]; ok {
+					fetched[rid] = fw
+				}
+			}
+			p.rows = map[store.RID][]byte{}
+		}
+		if err := p.fetch(ctx, missing, bson.D{{Key: "fw", Value: 1}}, func(doc bson.Raw) error {
+			return keepRow(fetched, doc)
+		}); err != nil {
+			return nil, err
+		}
+	}
+	rows := make([]plan.Row, 0, len(rids))
+	for _, rid := range rids {
+		if fw := fetched[rid]; len(fw) > 0 {
+			row, err := plan.OpenRow(fw)
+			if err != nil {
+				return nil, fmt.Errorf("mongo: forward record %d: %w: %w", rid, store.ErrCorrupt, err)
+			}
+			rows = append(rows, row)
+		}
+	}
+	return rows, nil
+}
+
+// keepRow copies the forward record of doc into rows.
+func keepRow(rows map[store.RID][]byte, doc bson.Raw) error {
+	rid, ok := doc.Lookup("_id").Int64OK()
+	if !ok {
+		return fmt.Errorf("mongo: document without a record id: %w", store.ErrCorrupt)
+	}
+	if _, fw, ok := doc.Lookup("fw").BinaryOK(); ok {
+		rows[store.RID(rid)] = slices.Clone(fw)
+	}
+	return nil
+}
+
+// fetch hands the documents of rids to f, in any order.
+func (p *snapshot) fetch(ctx context.Context, rids []store.RID, projection bson.D, f func(bson.Raw) error) error {
+	for from := 0; from < len(rids); from += inBatch {
+		part := rids[from:min(from+inBatch, len(rids))]
+		ids := make(bson.A, 0, len(part))
+		for _, rid := range part {
+			ids = append(ids, int64(rid))
+		}
+		cur, err := p.s.res.Find(p.in(ctx), bson.D{{Key: "_id", Value: bson.D{{Key: "$in", Value: ids}}}},
+			options.Find().SetProjection(projection).SetBatchSize(int32(len(ids)+1)))
+		if err := each(ctx, cur, err, "fetch documents", f); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Bodies gives current versions with their bodies.
+func (p *snapshot) Bodies(ctx context.Context, rids []store.RID) ([]store.Version, error) {
+	found := make(map[store.RID]store.Version, len(rids))
+	err := p.fetch(ctx, rids, headOf(true), func(doc bson.Raw) error {
+		r, err := readRecord(doc)
+		if err != nil || !r.live() {
+			return err
+		}
+		found[r.RID], err = r.version()
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	out := make([]store.Version, 0, len(rids))
+	for _, rid := range rids {
+		if v, ok := found[rid]; ok {
+			out = append(out, v)
+		}
+	}
+	return out, nil
+}
+
+// Types names the types that have or had resources.
+func (p *snapshot) Types(ctx context.Context) ([]string, error) {
+	var types []string
+	err := p.s.res.Distinct(p.in(ctx), "t", bson.D{{Key: "t", Value: bson.D{{Key: "$gte", Value: ""}}}}).Decode(&types)
+	slices.Sort(types)
+	return types, classify("list types", err)
+}

@@ -1,0 +1,144 @@
+// Package mongo is the store on a MongoDB replica set. Several server
+// processes may work on one database.
+//
+// It knows MongoDB's rules and how versions, keys and forward records are laid
+// out in its collections. It must not know FHIR or HTTP, nor how a query is
+// planned.
+//
+// # Collections
+//
+//	res      one document per resource, its current version: {_id: rid, t: type,
+//	         i: id, v: number, s: seq, lu: time, a: action, h: hash, z: body,
+//	         fw: forward record, ix: [equal hashes], rx: [ordered keys],
+//	         sx: [prefix keys], cx: [timed hashes], d: clock}. A deleted
+//	         resource keeps only its head. {_id: -seq, s: seq} marks a sequence
+//	         number that will never be a version (see feed).
+//	hist     replaced versions: {_id: {r: rid, v: number}, t, i, s, lu, a, h, z}
+//	counter  "main": {n: last seq, r: last rid, lu: last time};
+//	         "settled": {n: every seq up to it is a version or none for good};
+//	         "secret": {k: key of the cursors' seals}
+//	claim    {_id: hash of an IfNone query}, written by every commit that asks it
+//	kv       {_id: {b: bucket, k: key}, v: value, x: expiry}
+//
+// All values that come from outside are BSON strings or bytes in fixed places;
+// none is ever a field name or an operator.
+package mongo
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+	"go.mongodb.org/mongo-driver/v2/mongo/readconcern"
+
+	"candela/store"
+)
+
+// Options are what Open needs beside the address. The zero value is ready to use.
+type Options struct {
+	Now      func() time.Time // nil: time.Now
+	Logger   *slog.Logger     // nil: slog.Default
+	Database string           // "": the name in the URI's path, or else "candela"
+	// Lease is how long a sequence number may stay without its version before a
+	// reader of Changes declares it void; 0: 30 s. A commit that takes longer
+	// starts anew.
+	Lease time.Duration
+}
+
+// Store is a store.Store on one MongoDB database.
+type Store struct {
+	now    func() time.Time
+	log    *slog.Logger
+	client *mongo.Client
+	db     *mongo.Database
+	res    *mongo.Collection
+	hist   *mongo.Collection
+	claim  *mongo.Collection
+	kv     *mongo.Collection
+
+	counter   *counter
+	feed      *feed
+	seal      seal
+	keys      keyLocks
+	estimates estimates
+
+	closing chan struct{} // closed by Close
+	mu      sync.Mutex    // orders background against Close
+	work    sync.WaitGroup
+}
+
+var _ store.Store = (*Store)(nil)
+
+// Close waits for what is under way in the background and disconnects. All
+// later calls give store.ErrUnavailable.
+func (s *Store) Close() error {
+	s.mu.Lock()
+	closed := s.open() != nil
+	if !closed {
+		close(s.closing)
+	}
+	s.mu.Unlock()
+	if closed {
+		return nil
+	}
+	s.work.Wait()
+	ctx, cancel := context.WithTimeout(context.Background(), selectTime)
+	defer cancel()
+	s.feed.persist(ctx)
+	return classify("close", s.client.Disconnect(ctx))
+}
+
+// Ping asks the primary for an answer.
+func (s *Store) Ping(ctx context.Context) error {
+	if err := s.open(); err != nil {
+		return err
+	}
+	return classify("ping", s.db.RunCommand(ctx, bson.D{{Key: "ping", Value: 1}}).Err())
+}
+
+// open says whether Close was not yet called.
+func (s *Store) open() error {
+	select {
+	case <-s.closing:
+		return fmt.Errorf("store is closed: %w", store.ErrUnavailable)
+	default:
+		return nil
+	}
+}
+
+// background runs f until it ends; Close waits for it. After Close nothing runs.
+func (s *Store) background(f func(ctx context.Context)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.open() != nil {
+		return
+	}
+	s.work.Go(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), backgroundTime)
+		defer cancel()
+		f(ctx)
+	})
+}
+
+// backgroundTime bounds a piece of background work.
+const backgroundTime = 10 * time.Second
+
+// snapshotSession is a session whose reads all see one moment. End it.
+func (s *Store) snapshotSession() (*mongo.Session, error) {
+	if err := s.open(); err != nil {
+		return nil, err
+	}
+	sess, err := s.client.StartSession(options.Session().SetSnapshot(true))
+	return sess, classify("session", err)
+}
+
+// majorityReads says what all reads outside sessions see: what a majority of
+// the replica set has, so that nothing read is ever rolled back.
+func majorityReads() *options.DatabaseOptionsBuilder {
+	return options.Database().SetReadConcern(readconcern.Majority()).SetWriteConcern(durable())
+}

@@ -1,0 +1,321 @@
+package mongo
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+	"go.mongodb.org/mongo-driver/v2/mongo/readconcern"
+
+	"candela/store"
+	"candela/store/plan"
+)
+
+// transact does a batch in one transaction: claims first, so that equal IfNone
+// queries conflict; then all reads, on the transaction's snapshot; then the
+// verdicts; only then sequence numbers are taken and everything is written.
+func (s *Store) transact(ctx context.Context, batch []pending) ([]store.Result, error) {
+	sess, err := s.client.StartSession()
+	if err != nil {
+		return nil, classify("session", err)
+	}
+	defer sess.EndSession(context.WithoutCancel(ctx))
+	err = sess.StartTransaction(options.Transaction().SetReadConcern(readconcern.Snapshot()).SetWriteConcern(durable()))
+	if err != nil {
+		return nil, classify("transaction", err)
+	}
+	t := &transaction{s: s, sess: sess, batch: batch}
+	results, err := t.run(mongo.NewSessionContext(ctx, sess))
+	if err == nil {
+		err = t.commit(ctx)
+	}
+	if err != nil {
+		t.abort(ctx)
+		s.forfeit(t.grant, err)
+		return nil, err
+	}
+	return results, nil
+}
+
+// transaction is one attempt at a batch.
+type transaction struct {
+	s     *Store
+	sess  *mongo.Session
+	batch []pending
+	grant grant
+
+	verdicts []verdict
+	heads    []*record // what is, nil where the key never existed
+	records  []*record // what will be, nil where nothing changes
+
+	old, fresh []any // documents for hist, documents for res
+	freshOps   []int // the op of each of fresh
+	swaps      []mongo.WriteModel
+}
+
+func (t *transaction) run(ctx context.Context) ([]store.Result, error) {
+	if err := t.claim(ctx); err != nil {
+		return nil, err
+	}
+	if err := t.read(ctx); err != nil {
+		return nil, err
+	}
+	if err := t.judge(ctx); err != nil {
+		return nil, err
+	}
+	if err := t.build(ctx); err != nil {
+		return nil, err
+	}
+	if err := t.write(ctx); err != nil {
+		return nil, err
+	}
+	results := make([]store.Result, len(t.batch))
+	for i := range t.batch {
+		results[i] = t.batch[i].result(t.verdicts[i], t.heads[i], t.records[i])
+	}
+	return results, nil
+}
+
+// claim writes the claim of each IfNone, as one that another transaction holds
+// makes one of the two fail and start anew.
+func (t *transaction) claim(ctx context.Context) error {
+	var models []mongo.WriteModel
+	for i := range t.batch {
+		if c := t.batch[i].claim; c != nil {
+			models = append(models, mongo.NewUpdateOneModel().SetUpsert(true).
+				SetFilter(bson.D{{Key: "_id", Value: bson.Binary{Data: c}}}).
+				SetUpdate(bson.D{{Key: "$inc", Value: bson.D{{Key: "n", Value: int64(1)}}}, {Key: "$currentDate", Value: bson.D{{Key: "at", Value: true}}}}))
+		}
+	}
+	if len(models) == 0 {
+		return nil
+	}
+	_, err := t.s.claim.BulkWrite(ctx, models)
+	if mongo.IsDuplicateKeyError(err) {
+		return errAgain
+	}
+	return classify("claim", err)
+}
+
+// read fetches the present versions. Creates are not read: the index decides.
+func (t *transaction) read(ctx context.Context) error {
+	t.heads = make([]*record, len(t.batch))
+	byType := map[string][]string{}
+	place := map[store.Key]int{}
+	for i := range t.batch {
+		if p := &t.batch[i]; p.Action != store.Create {
+			byType[p.Key.Type] = append(byType[p.Key.Type], p.Key.ID)
+			place[p.Key] = i
+		}
+	}
+	if len(place) == 0 {
+		return nil
+	}
+	var some bson.A
+	for typ, ids := range byType {
+		some = append(some, bson.D{{Key: "t", Value: typ}, {Key: "i", Value: bson.D{{Key: "$in", Value: ids}}}})
+	}
+	cur, err := t.s.res.Find(ctx, bson.D{{Key: "$or", Value: some}}, options.Find().SetProjection(headOf(true)).SetBatchSize(int32(min(len(place)+1, 2000))))
+	return each(ctx, cur, err, "read present versions", func(doc bson.Raw) error {
+		r, err := readRecord(bson.Raw(append([]byte(nil), doc...)))
+		if err == nil {
+			t.heads[place[r.Key]] = &r
+		}
+		return err
+	})
+}
+
+// judge decides every op, the IfNone queries on the transaction's own snapshot.
+func (t *transaction) judge(ctx context.Context) error {
+	t.verdicts = make([]verdict, len(t.batch))
+	for i := range t.batch {
+		p := &t.batch[i]
+		v, err := p.judge(t.heads[i])
+		if err == nil && p.IfNone != nil {
+			err = t.ifNone(ctx, p.IfNone)
+		}
+		if err != nil {
+			return opError(i, err)
+		}
+		t.verdicts[i] = v
+	}
+	return nil
+}
+
+// build takes numbers and makes all documents.
+func (t *transaction) build(ctx context.Context) (err error) {
+	seqs, rids := 0, 0
+	for _, v := range t.verdicts {
+		if v == fresh || v == next {
+			seqs++
+		}
+		if v == fresh {
+			rids++
+		}
+	}
+	if seqs > 0 {
+		if t.grant, err = t.s.counter.take(ctx, seqs, rids); err != nil {
+			return err
+		}
+	}
+	t.records = make([]*record, len(t.batch))
+	seq, rid := t.grant.seq, t.grant.rid
+	for i, v := range t.verdicts {
+		if v == nothing {
+			continue
+		}
+		t.records[i] = t.batch[i].make(v, t.heads[i], seq, rid, t.grant.time)
+		if err := t.document(i, v); err != nil {
+			return opError(i, err)
+		}
+		if v != renew {
+			seq++
+		}
+		if v == fresh {
+			rid++
+		}
+	}
+	return nil
+}
+
+// document queues what op i writes.
+func (t *transaction) document(i int, v verdict) error {
+	doc, err := t.records[i].current(t.batch[i].Entries)
+	if err != nil {
+		return err
+	}
+	if v == fresh {
+		t.fresh, t.freshOps = append(t.fresh, doc), append(t.freshOps, i)
+		return nil
+	}
+	t.swaps = append(t.swaps, mongo.NewReplaceOneModel().SetFilter(isVersion(t.heads[i])).SetReplacement(doc))
+	if v == next {
+		old, err := t.heads[i].replaced()
+		if err != nil {
+			return err
+		}
+		t.old = append(t.old, old)
+	}
+	return nil
+}
+
+func (t *transaction) write(ctx context.Context) error {
+	if err := t.keep(ctx); err != nil {
+		return err
+	}
+	if len(t.fresh) > 0 {
+		if _, err := t.s.res.InsertMany(ctx, t.fresh); err != nil {
+			return t.inserted(err)
+		}
+	}
+	if len(t.swaps) == 0 {
+		return nil
+	}
+	done, err := t.s.res.BulkWrite(ctx, t.swaps)
+	if err != nil {
+		return raced(err, store.Put)
+	}
+	if done.MatchedCount != int64(len(t.swaps)) {
+		return errAgain
+	}
+	return nil
+}
+
+// keep writes the old versions. An insert would end the transaction where a
+// lost race has left a copy, so each is an upsert.
+func (t *transaction) keep(ctx context.Context) error {
+	models := make([]mongo.WriteModel, 0, len(t.old))
+	for _, doc := range t.old {
+		raw, ok := doc.(bson.Raw)
+		if !ok {
+			return errors.New("mongo: an old version is no document")
+		}
+		models = append(models, mongo.NewReplaceOneModel().SetUpsert(true).
+			SetFilter(bson.D{{Key: "_id", Value: raw.Lookup("_id")}}).SetReplacement(raw))
+	}
+	if len(models) == 0 {
+		return nil
+	}
+	if _, err := t.s.hist.BulkWrite(ctx, models); err != nil {
+		return raced(err, store.Put)
+	}
+	return nil
+}
+
+// inserted names the op whose insert met a twin.
+func (t *transaction) inserted(err error) error {
+	_, at := twin(err)
+	if at >= len(t.freshOps) {
+		return classify("insert", err)
+	}
+	op := t.freshOps[at]
+	return opError(op, raced(err, t.batch[op].Action))
+}
+
+// commit repeats itself while its outcome is unknown; the server answers the
+// same each time.
+func (t *transaction) commit(ctx context.Context) error {
+	if t.grant.seqs == 0 && len(t.swaps) == 0 {
+		return t.sess.AbortTransaction(ctx) // nothing was written but claims
+	}
+	for {
+		err := t.sess.CommitTransaction(ctx)
+		if err == nil || !hasLabel(err, "UnknownTransactionCommitResult") {
+			return classify("commit", err)
+		}
+		select {
+		case <-time.After(5 * time.Millisecond):
+		case <-ctx.Done():
+			return fmt.Errorf("whether the commit was done is not known: %w", classify("commit", err))
+		}
+	}
+}
+
+// abort ends what run left open; the server would do it after a minute.
+func (t *transaction) abort(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), selectTime)
+	defer cancel()
+	_ = t.sess.AbortTransaction(ctx) // it may have ended already
+}
+
+// ifNone fails when q matches in the transaction's snapshot.
+func (t *transaction) ifNone(ctx context.Context, q *store.Query) error {
+	one := store.Query{Types: q.Types, Where: q.Where, Count: 1, NoRaw: true}
+	page, err := t.s.finder(within{t.s, t.sess}).Find(ctx, one)
+	switch {
+	case err != nil:
+		return err
+	case len(page.Versions) > 0:
+		return fmt.Errorf("%s matches: %w", page.Versions[0].Key, store.ErrPrecondition)
+	}
+	return nil
+}
+
+// within is the plan.Engine of one transaction.
+type within struct {
+	s    *Store
+	sess *mongo.Session
+}
+
+// Snapshot is the transaction's own view.
+func (w within) Snapshot(ctx context.Context) (plan.Snapshot, error) {
+	return w.s.snapshot(w.sess, false), nil
+}
+
+// each hands every document of a cursor to f, and closes it.
+func each(ctx context.Context, cur *mongo.Cursor, err error, doing string, f func(bson.Raw) error) error {
+	if err != nil {
+		return classify(doing, err)
+	}
+	defer func() { _ = cur.Close(context.WithoutCancel(ctx)) }()
+	for cur.Next(ctx) {
+		if err := f(cur.Current); err != nil {
+			return err
+		}
+	}
+	return classify(doing, cur.Err())
+}
