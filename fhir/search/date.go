@@ -68,7 +68,7 @@ func (x *extraction) period(n fhir.Node) (lo, hi int64, ok bool) {
 // timing gives the outer bounds of a schedule: its events and its bounds period.
 func (x *extraction) timing(dst []store.Value, n fhir.Node) []store.Value {
 	lo, hi, found := int64(forever), int64(longAgo), false
-	for e := range n.Get("event").Each() {
+	for e := range n.Get("event").Elements() {
 		if d, err := fhir.ParseDate(e.Text(), x.zone); err == nil {
 			lo, hi, found = min(lo, d.Lo), max(hi, d.Hi), true
 		}

@@ -1,6 +1,8 @@
 package search
 
 import (
+	"bytes"
+	"errors"
 	"slices"
 
 	"candela/fhir"
@@ -16,6 +18,7 @@ type extraction struct {
 	has     [2]uint64 // bits of the root members that are there
 	items   []fhirpath.Item
 	values  []store.Value
+	cells   []store.Value // component values of the tuples at work
 	entries []store.Entry
 	bytes   []byte // ordered bytes of this resource's values; never reused
 }
@@ -41,7 +44,7 @@ func (r *Registry) Entries(res fhir.Resource) ([]store.Entry, error) {
 			continue
 		}
 		if err := x.param(p); err != nil {
-			return nil, err
+			return nil, unreadable(p, err)
 		}
 	}
 	return slices.Clone(x.entries), nil
@@ -50,6 +53,7 @@ func (r *Registry) Entries(res fhir.Resource) ([]store.Entry, error) {
 func (x *extraction) release() {
 	clear(x.items[:cap(x.items)])
 	clear(x.values[:cap(x.values)])
+	clear(x.cells[:cap(x.cells)])
 	clear(x.entries[:cap(x.entries)])
 	x.root, x.items, x.values, x.entries, x.bytes = fhirpath.Item{}, x.items[:0], x.values[:0], x.entries[:0], nil
 	x.work.Put(x)
@@ -79,13 +83,13 @@ func (x *extraction) wants(p *Param) bool {
 func (x *extraction) param(p *Param) error {
 	items, err := x.eval(p.expr, x.root)
 	if err != nil {
-		return unreadable(p, err)
+		return err
 	}
 	from := len(x.entries)
 	for _, item := range items {
 		if p.Type == Composite {
 			if err := x.tuples(p, item); err != nil {
-				return unreadable(p, err)
+				return err
 			}
 			continue
 		}
@@ -99,7 +103,12 @@ func (x *extraction) param(p *Param) error {
 	return nil
 }
 
+// unreadable names the parameter that an evaluation failed on.
 func unreadable(p *Param, err error) error {
+	var own *fhir.Error
+	if errors.As(err, &own) && own.Issues[0].Code == fhir.CodeTooCostly {
+		return own
+	}
 	return fhir.Errorf(422, fhir.CodeInvalid, "search parameter %s of %s cannot be read from the resource", p.Code, p.On).Because(err)
 }
 
@@ -120,9 +129,13 @@ func (p *Param) entryRole(v store.Value) store.Role {
 	return p.Role
 }
 
-// emit appends an entry unless the same stands since from.
+// lookBack bounds how many entries of a parameter are compared with a new one:
+// doubles harm nothing, a quadratic walk over a hostile resource would.
+const lookBack = 16
+
+// emit appends an entry unless the same stands among the last ones since from.
 func (x *extraction) emit(param string, role store.Role, v store.Value, from int) {
-	for i := from; i < len(x.entries); i++ {
+	for i := max(from, len(x.entries)-lookBack); i < len(x.entries); i++ {
 		if e := &x.entries[i]; e.Param == param && same(&e.Value, &v) {
 			return
 		}
@@ -130,55 +143,64 @@ func (x *extraction) emit(param string, role store.Role, v store.Value, from int
 	x.entries = append(x.entries, store.Entry{Param: param, Role: role, Value: v})
 }
 
+// same compares values without parts.
 func same(a, b *store.Value) bool {
-	if a.Kind != b.Kind || a.Name != b.Name || a.Space != b.Space || a.Text != b.Text || a.Raw != b.Raw ||
-		string(a.Lo) != string(b.Lo) || string(a.Hi) != string(b.Hi) || len(a.Parts) != len(b.Parts) {
-		return false
-	}
-	for i := range a.Parts {
-		if !same(&a.Parts[i], &b.Parts[i]) {
-			return false
-		}
-	}
-	return true
+	return a.Name == b.Name && a.Space == b.Space && a.Text == b.Text && a.Raw == b.Raw && a.Kind == b.Kind &&
+		bytes.Equal(a.Lo, b.Lo) && bytes.Equal(a.Hi, b.Hi)
 }
 
+// Limits of a composite: components of a definition, and combinations of one
+// base element, which a hostile resource could multiply without end.
+const (
+	maxParts = 4
+	maxRows  = 10_000
+)
+
 // tuples appends each combination of the component values of one base element:
-// pairs never mix two elements.
+// pairs never mix two elements. The last component comes first, because it is
+// the value, which is missing more often than the code.
 func (x *extraction) tuples(p *Param, base fhirpath.Item) error {
-	columns := make([][]store.Value, len(p.parts))
-	for i := range p.parts {
-		part := &p.parts[i]
-		expr, ok := part.expr[base.Type]
-		if !ok {
-			return nil
-		}
-		mark := len(x.items)
-		items, err := x.eval(expr, base)
-		if err != nil {
+	var columns [maxParts][]store.Value
+	x.cells = x.cells[:0]
+	rows := 1
+	for i := len(p.parts) - 1; i >= 0; i-- {
+		from := len(x.cells)
+		if err := x.component(&p.parts[i], base); err != nil {
 			return err
 		}
-		for _, item := range items {
-			columns[i] = x.appendValues(columns[i], &part.param, item)
-		}
-		x.items = x.items[:mark]
-		if len(columns[i]) == 0 {
+		columns[i] = x.cells[from:]
+		if rows *= len(columns[i]); rows == 0 {
 			return nil
 		}
+		if rows > maxRows {
+			return fhir.Errorf(422, fhir.CodeTooCostly, "search parameter %s has more than %d combinations of values", p.Code, maxRows)
+		}
 	}
-	x.combine(p.Code, columns, make([]store.Value, len(columns)), 0)
+	width := len(p.parts)
+	cells := make([]store.Value, 0, rows*width)
+	for n := range rows {
+		for i, rest := 0, n; i < width; i++ {
+			cells = append(cells, columns[i][rest%len(columns[i])])
+			rest /= len(columns[i])
+		}
+		x.entries = append(x.entries, store.Entry{Param: p.Code, Value: store.Value{Kind: store.Tuple, Parts: cells[n*width : (n+1)*width : (n+1)*width]}})
+	}
 	return nil
 }
 
-func (x *extraction) combine(code string, columns [][]store.Value, row []store.Value, at int) {
-	if at == len(columns) {
-		x.entries = append(x.entries, store.Entry{Param: code, Value: store.Value{Kind: store.Tuple, Parts: slices.Clone(row)}})
-		return
+// component appends the values of one component to x.cells.
+func (x *extraction) component(part *part, base fhirpath.Item) error {
+	expr, ok := part.expr[base.Type]
+	if !ok {
+		return nil
 	}
-	for _, v := range columns[at] {
-		row[at] = v
-		x.combine(code, columns, row, at+1)
+	mark := len(x.items)
+	items, err := x.eval(expr, base)
+	for _, item := range items {
+		x.cells = x.appendValues(x.cells, &part.param, item)
 	}
+	x.items = x.items[:mark]
+	return err
 }
 
 // appendValues turns one item that a parameter's expression gave into index

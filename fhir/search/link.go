@@ -90,7 +90,7 @@ func (x *extraction) extras(p *Param, item fhirpath.Item) {
 		if !value.Exists() {
 			return
 		}
-		for c := range item.Node.Path("type", "coding").Each() {
+		for c := range item.Node.Path("type", "coding").Elements() {
 			typ := store.Value{Kind: store.Code, Space: ofTypeSpace(x.names.of(c.Get("system")), c.Get("code").Text()), Name: strings.ToLower(value.Text())}
 			x.entries = append(x.entries, store.Entry{Param: p.ofType, Value: typ})
 		}

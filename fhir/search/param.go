@@ -153,8 +153,8 @@ func (r *Registry) compileParts(p *Param, def *r4.SearchParameter) error {
 		}
 		p.parts = append(p.parts, one)
 	}
-	if len(p.parts) < 2 {
-		return refusal("the composite has fewer than two components")
+	if len(p.parts) < 2 || len(p.parts) > maxParts {
+		return refusal("the composite has %d components, not 2 to %d", len(p.parts), maxParts)
 	}
 	return nil
 }

@@ -31,9 +31,11 @@ func (x *extraction) text(dst []store.Value, item fhirpath.Item) []store.Value {
 
 func texts(dst []store.Value, n fhir.Node, members ...string) []store.Value {
 	for _, member := range members {
-		for part := range n.Get(member).Each() {
+		value := n.Get(member)
+		for part := range value.Elements() {
 			dst = appendText(dst, part.Text())
 		}
+		dst = appendText(dst, value.Text())
 	}
 	return dst
 }

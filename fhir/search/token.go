@@ -67,7 +67,7 @@ func (x *extraction) code(dst []store.Value, p *Param, n fhir.Node) []store.Valu
 // coding's display says.
 func (x *extraction) concept(dst []store.Value, n fhir.Node) []store.Value {
 	from := len(dst)
-	for c := range n.Get("coding").Each() {
+	for c := range n.Get("coding").Elements() {
 		dst = x.coding(dst, c)
 	}
 	text := n.Get("text")
