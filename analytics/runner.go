@@ -78,18 +78,6 @@ func New(c Config) (*Runner, error) {
 	return &Runner{Config: c, door: Door{reader}, cursor: "cursor/" + hex.EncodeToString(sum[:8])}, nil
 }
 
-// Report tells what a run did.
-type Report struct {
-	From, To  store.Seq
-	Changes   int // versions read
-	Subjects  int // patients looked at
-	Written   int // results written
-	Unchanged int // results that were there already
-	Kept      int // results that somebody else took over, left as they are
-	// Refused counts, per capability and reason, the patients without a result.
-	Refused map[string]map[string]int
-}
-
 // Run takes in everything that was committed before it began. Killed at any
 // moment it can be run again: what was written stays and is not written twice.
 func (r *Runner) Run(ctx context.Context) (Report, error) {
@@ -210,13 +198,4 @@ func (r *Runner) profiles(ctx context.Context, patients []string) ([]profile.Pro
 		})
 	}
 	return all, group.Wait()
-}
-
-func (r *Report) refuse(capability string, reasons map[string]int) {
-	for reason, n := range reasons {
-		if r.Refused[capability] == nil {
-			r.Refused[capability] = map[string]int{}
-		}
-		r.Refused[capability][reason] += n
-	}
 }

@@ -160,11 +160,12 @@ func (p *Profile) add(k Kind, f Fact) {
 }
 
 // sort makes the profile independent of the order in which records came: newest
-// first, equal times by reference.
+// first, equal times by value and then by reference. The value comes first so
+// that the same records under other ids give the same facts.
 func (p *Profile) sort() {
 	for _, facts := range p.series {
 		slices.SortFunc(facts, func(a, b Fact) int {
-			return cmp.Or(b.At.Compare(a.At), slices.Compare(a.Sources, b.Sources))
+			return cmp.Or(b.At.Compare(a.At), cmp.Compare(b.Value, a.Value), slices.Compare(a.Sources, b.Sources))
 		})
 	}
 	slices.SortFunc(p.Conditions, func(a, b Condition) int { return slices.Compare(a.Sources, b.Sources) })
