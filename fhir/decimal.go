@@ -210,12 +210,13 @@ const (
 
 // AppendOrdered appends bytes that bytes.Compare orders as the numbers,
 // whatever their size; equal values give equal bytes. Sign and magnitude take
-// the first byte, each further byte holds two digits, so that eight bytes tell
-// fourteen digits apart:
+// the first byte, each further byte holds two digits:
 //
-//	  1.5  C0 02 33      pairs 01 50, each plus one
-//	  150  C1 02 33
-//	-1.5   3F FD CC FF   complement, ended by FF so that longer sorts first
+//	 1.5  C0 02 33      pairs 01 50, each plus one
+//	 150  C1 02 33
+//	-1.5  3F FD CC FF   complement, ended by FF so that longer sorts first
+//
+// Eight bytes tell at least thirteen digits apart.
 func (d Decimal) AppendOrdered(dst []byte) []byte {
 	digits := strings.TrimRight(d.digits, "0")
 	if digits == "" {

@@ -1,6 +1,7 @@
 package r4_test
 
 import (
+	"bytes"
 	"compress/gzip"
 	"encoding/json"
 	"os"
@@ -40,12 +41,11 @@ func isDir(path string) bool {
 
 func definitions(t testing.TB, name string, v any) {
 	t.Helper()
-	f, err := os.Open(filepath.Join(shared(t), "data", "definitions", name))
+	packed, err := os.ReadFile(filepath.Join(shared(t), "data", "definitions", name))
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer f.Close()
-	z, err := gzip.NewReader(f)
+	z, err := gzip.NewReader(bytes.NewReader(packed))
 	if err != nil {
 		t.Fatal(err)
 	}

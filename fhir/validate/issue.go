@@ -32,23 +32,36 @@ func (c *checker) expression() string {
 	return b.String()
 }
 
+// maxIssues bounds the answer to a body that is wrong everywhere.
+const maxIssues = 100
+
+// room says whether one more issue is listed. The last place tells of the rest,
+// as an error, so that no error goes unnoticed behind many warnings.
+func (c *checker) room(severity fhir.Severity) bool {
+	n := len(c.issues)
+	if n == maxIssues && severity == fhir.SevError {
+		c.issues[n-1] = fhir.Issue{Severity: fhir.SevError, Code: fhir.CodeStructure, Diagnostics: "there are more problems than are listed here"}
+	}
+	return n < maxIssues
+}
+
+// report is an error at the present element.
 func (c *checker) report(code, diagnostics string) {
-	c.add(fhir.SevError, code, diagnostics, c.expression())
+	if c.room(fhir.SevError) {
+		c.add(fhir.SevError, code, diagnostics, c.expression())
+	}
 }
 
 func (c *checker) add(severity fhir.Severity, code, diagnostics, expression string) {
-	switch n := len(c.issues); {
-	case n < maxIssues:
-		c.issues = append(c.issues, fhir.Issue{Severity: severity, Code: code, Diagnostics: diagnostics, Expression: expression})
-	case severity == fhir.SevError:
-		// The last place tells of the rest; as an error, so that none is overlooked.
-		c.issues[n-1] = fhir.Issue{Severity: fhir.SevError, Code: fhir.CodeStructure, Diagnostics: "there are more problems than are listed here"}
-	}
+	c.issues = append(c.issues, fhir.Issue{Severity: severity, Code: code, Diagnostics: diagnostics, Expression: expression})
 }
 
 // unknownMember reports a member that type t does not have. Its name is shown
 // only when it looks like an element's name: anything else may be content.
 func (c *checker) unknownMember(quoted []byte, t *table) {
+	if !c.room(c.unknown) {
+		return
+	}
 	name := string(quoted[1 : len(quoted)-1])
 	if !isElementName(name) {
 		c.add(c.unknown, fhir.CodeStructure, "unknown element: "+t.name+" has no element of that name", c.expression())
@@ -86,7 +99,7 @@ func isElementName(name string) bool {
 // primitive, which is right, or as two forms of a choice, which is not.
 func (c *checker) choices(n fhir.Node, t *table, twice slots) {
 	for i, e := range t.elements {
-		if twice&slot(i) != 0 && e.choice && t.forms(n, slot(i)) > 1 {
+		if twice&slot(i) != 0 && e.choice && t.forms(n, slot(i)) > 1 && c.room(fhir.SevError) {
 			c.add(fhir.SevError, fhir.CodeStructure, t.name+"."+e.name+"[x] may stand in one form only", c.expression()+"."+e.name)
 		}
 	}
@@ -111,7 +124,7 @@ func (t *table) forms(n fhir.Node, of slots) int {
 // missing reports required elements that are not there.
 func (c *checker) missing(t *table, absent slots) {
 	for i := range t.elements {
-		if absent&slot(i) == 0 {
+		if absent&slot(i) == 0 || !c.room(fhir.SevError) {
 			continue
 		}
 		name := t.elements[i].name

@@ -13,9 +13,6 @@ type Structure struct{ tables map[string]*table }
 // New compiles the check from the element tables, in a few milliseconds.
 func New(spec *r4.Spec) *Structure { return &Structure{compile(spec)} }
 
-// maxIssues bounds the answer to a body that is wrong everywhere.
-const maxIssues = 100
-
 // Check gives what is wrong with a resource and all resources inside it; nil
 // when nothing is. Each Issue has severity error, a code (structure, required,
 // value, code-invalid or invariant), the FHIRPath of the element and diagnostics

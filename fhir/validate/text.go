@@ -6,7 +6,7 @@ import (
 	"candela/fhir"
 )
 
-// isText: [ \r\n\t\S]+ and no other control character.
+// isText is [ \r\n\t\S]+ and no other control character.
 func isText(s []byte) bool {
 	for _, c := range s {
 		if c < ' ' && c != '\t' && c != '\n' && c != '\r' {
@@ -16,7 +16,7 @@ func isText(s []byte) bool {
 	return true
 }
 
-// isCode: [^\s]+(\s[^\s]+)*
+// isCode is the form [^\s]+(\s[^\s]+)* of the specification.
 func isCode(s []byte) bool {
 	gap := true // at the start, or behind a white space
 	for _, c := range s {
@@ -35,7 +35,7 @@ func isID(s []byte) bool {
 	return len(s) <= 64 && fhir.ValidID(string(s))
 }
 
-// isURI: \S*
+// isURI is the form \S* of the specification.
 func isURI(s []byte) bool {
 	for _, c := range s {
 		if c <= ' ' {
@@ -45,7 +45,7 @@ func isURI(s []byte) bool {
 	return true
 }
 
-// isOID: urn:oid:[0-2](\.(0|[1-9][0-9]*))+
+// isOID is urn:oid: and the form [0-2](\.(0|[1-9][0-9]*))+ of the specification.
 func isOID(s []byte) bool {
 	rest, ok := bytes.CutPrefix(s, []byte("urn:oid:"))
 	if !ok || len(rest) < 3 || rest[0] < '0' || rest[0] > '2' || rest[1] != '.' {
@@ -59,7 +59,7 @@ func isOID(s []byte) bool {
 	return true
 }
 
-// isUUID: urn:uuid:[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}
+// isUUID is urn:uuid: and hexadecimal digits in lower case, 8-4-4-4-12.
 func isUUID(s []byte) bool {
 	rest, ok := bytes.CutPrefix(s, []byte("urn:uuid:"))
 	if !ok || len(rest) != 36 {

@@ -5,7 +5,6 @@ import (
 	"bytes"
 	"compress/gzip"
 	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -48,16 +47,11 @@ func obtain(cache string) (string, error) {
 }
 
 func verify(file string) error {
-	f, err := os.Open(file)
+	data, err := os.ReadFile(file)
 	if err != nil {
 		return err
 	}
-	defer f.Close()
-	h := sha256.New()
-	if _, err := io.Copy(h, f); err != nil {
-		return err
-	}
-	if got := hex.EncodeToString(h.Sum(nil)); got != npmSHA256 {
+	if got := fmt.Sprintf("%x", sha256.Sum256(data)); got != npmSHA256 {
 		return fmt.Errorf("%s has SHA-256 %s, not that of %s; remove it and run again", file, got, npmPackage)
 	}
 	return nil
@@ -74,12 +68,11 @@ type definitions struct {
 
 // readDefinitions reads the JSON files of the package's top folder.
 func readDefinitions(file string) (*definitions, error) {
-	f, err := os.Open(file)
+	data, err := os.ReadFile(file)
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
-	unzipped, err := gzip.NewReader(f)
+	unzipped, err := gzip.NewReader(bytes.NewReader(data))
 	if err != nil {
 		return nil, err
 	}
