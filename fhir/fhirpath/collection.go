@@ -2,6 +2,8 @@ package fhirpath
 
 import (
 	"slices"
+
+	"candela/fhir/fhirpath/system"
 )
 
 // filtering: functions that look at every item.
@@ -68,7 +70,7 @@ func repeat(r *run, k *call, _ *Item, in, out []Item) ([]Item, error) {
 		}
 		r.put(found)
 		if err == nil && len(out)-from > maxRepeat {
-			err = errorf("repeat() found more than %d items", maxRepeat)
+			err = system.Errorf("repeat() found more than %d items", maxRepeat)
 		}
 		return err
 	}
@@ -107,9 +109,9 @@ func aggregate(r *run, k *call, this *Item, in, out []Item) ([]Item, error) {
 // either way.
 func sortItems(r *run, k *call, _ *Item, in, out []Item) ([]Item, error) {
 	keys := max(len(k.args), 1)
-	rows := make([][]value, len(in))
+	rows := make([][]system.Value, len(in))
 	for i := range in {
-		rows[i] = make([]value, keys)
+		rows[i] = make([]system.Value, keys)
 		for n := range keys {
 			key := itself
 			if n < len(k.args) {
@@ -138,16 +140,16 @@ func sortItems(r *run, k *call, _ *Item, in, out []Item) ([]Item, error) {
 	return out, failed
 }
 
-func compareRows(a, b []value, falls []bool) (int, error) {
+func compareRows(a, b []system.Value, falls []bool) (int, error) {
 	for n := range a {
 		order := 0
 		switch {
-		case a[n].kind == kindNone || b[n].kind == kindNone:
-			if order = int(min(a[n].kind, 1)) - int(min(b[n].kind, 1)); order != 0 {
+		case a[n].Kind == system.KindNone || b[n].Kind == system.KindNone:
+			if order = int(min(a[n].Kind, 1)) - int(min(b[n].Kind, 1)); order != 0 {
 				return order, nil
 			}
 		default:
-			o, _, err := compareValues(&a[n], &b[n])
+			o, _, err := system.Compare(&a[n], &b[n])
 			if err != nil {
 				return 0, err
 			}
@@ -188,7 +190,7 @@ func trace(r *run, k *call, this *Item, in, out []Item) ([]Item, error) {
 // iif evaluates only the branch that it takes. Its input may be empty or one item.
 func iif(r *run, k *call, this *Item, in, out []Item) ([]Item, error) {
 	if len(in) > 1 {
-		return out, errorf("iif() needs one item, got %d", len(in))
+		return out, system.Errorf("iif() needs one item, got %d", len(in))
 	}
 	if len(in) == 1 {
 		this = &in[0]
@@ -259,7 +261,7 @@ func not(_ *run, _ *call, _ *Item, in, out []Item) ([]Item, error) {
 }
 
 func count(_ *run, _ *call, _ *Item, in, out []Item) ([]Item, error) {
-	return append(out, intValue(int64(len(in))).item()), nil
+	return append(out, itemOf(system.OfInt(int64(len(in))))), nil
 }
 
 // quantify does allTrue, anyTrue, allFalse and anyFalse.
@@ -269,7 +271,7 @@ func quantify(_ *run, k *call, _ *Item, in, out []Item) ([]Item, error) {
 	for i := range in {
 		v, ok := in[i].Bool()
 		if !ok {
-			return out, errorf("%s() needs booleans, got %s", k.name, in[i].Type)
+			return out, system.Errorf("%s() needs booleans, got %s", k.name, in[i].Type)
 		}
 		if v == wanted {
 			hits++
@@ -346,7 +348,7 @@ func ends(_ *run, k *call, _ *Item, in, out []Item) ([]Item, error) {
 		return append(out, in[1:]...), nil
 	}
 	if len(in) > 1 {
-		return out, errorf("single() found %d items", len(in))
+		return out, system.Errorf("single() found %d items", len(in))
 	}
 	return append(out, in[0]), nil
 }

@@ -4,6 +4,8 @@ import (
 	"strings"
 
 	"candela/fhir"
+	"candela/fhir/fhirpath/syntax"
+	"candela/fhir/fhirpath/system"
 )
 
 // compiler turns one parsed expression into closures.
@@ -23,8 +25,8 @@ type compiled struct {
 	unordered bool // the order of the items means nothing
 }
 
-func (c *compiler) errorf(at *ast, code, format string, args ...any) error {
-	return syntaxError(c.text, at.pos, code, format, args...)
+func (c *compiler) errorf(at *syntax.Node, code, format string, args ...any) error {
+	return syntax.Errorf(c.text, at.Pos, code, format, args...)
 }
 
 func (c *compiler) rootTypes() typeSet {
@@ -76,32 +78,52 @@ func walkFrom(base evaluator, steps []step) evaluator {
 }
 
 // expr compiles a where $this is of one of the types of ctx.
-func (c *compiler) expr(a *ast, ctx typeSet) (compiled, error) {
-	switch a.shape {
-	case shapeEmpty:
+func (c *compiler) expr(a *syntax.Node, ctx typeSet) (compiled, error) {
+	switch a.Shape {
+	case syntax.Empty:
 		return compiled{base: nothing, types: only()}, nil
-	case shapeLiteral:
-		it := a.val.item()
-		return constant(it), nil
-	case shapeName:
+	case syntax.Name:
 		return c.leading(a, ctx)
-	case shapeCall:
+	case syntax.Call:
 		return c.call(compiled{types: ctx}, a, ctx)
-	case shapeDot:
+	case syntax.Dot:
 		return c.dot(a, ctx)
-	case shapeIndex:
+	case syntax.Index:
 		return c.index(a, ctx)
-	case shapeSign:
+	case syntax.Sign:
 		return c.polarity(a, ctx)
-	case shapeBinary:
+	case syntax.Binary:
 		return c.binary(a, ctx)
-	case shapeType:
+	case syntax.Type:
 		return c.typeOperator(a, ctx)
-	case shapeDollar:
+	case syntax.Dollar:
 		return c.dollar(a, ctx), nil
-	default:
+	case syntax.Variable:
 		return c.variable(a), nil
+	default:
+		return c.literal(a)
 	}
+}
+
+// literal makes the value once.
+func (c *compiler) literal(a *syntax.Node) (compiled, error) {
+	v := system.OfText(a.Text)
+	var err error
+	switch a.Shape {
+	case syntax.Boolean:
+		v = system.OfBool(a.Text == "true")
+	case syntax.Number, syntax.Quantity:
+		v, err = system.ReadNumber(a.Text)
+	case syntax.Moment:
+		v, err = system.ReadMoment(a.Text)
+	}
+	if err != nil {
+		return compiled{}, c.errorf(a, fhir.CodeInvalid, "%v", err)
+	}
+	if a.Shape == syntax.Quantity {
+		v = system.OfQuantity(v, a.Unit, a.Calendar)
+	}
+	return constant(itemOf(v)), nil
 }
 
 func constant(items ...Item) compiled {
@@ -120,14 +142,14 @@ func (c *compiler) knows(name string) bool {
 
 // leading compiles a name at the head of an expression: a type that the focus
 // must be of, or an element of the focus.
-func (c *compiler) leading(a *ast, ctx typeSet) (compiled, error) {
-	if a.text == "" || a.text[0] < 'A' || a.text[0] > 'Z' || !c.knows(a.text) {
+func (c *compiler) leading(a *syntax.Node, ctx typeSet) (compiled, error) {
+	if a.Text == "" || a.Text[0] < 'A' || a.Text[0] > 'Z' || !c.knows(a.Text) {
 		return c.member(compiled{types: ctx}, a)
 	}
-	test := &typeTest{name: a.text}
+	test := &typeTest{name: a.Text}
 	types := test.narrow(c.model, ctx)
 	if types.dead() && c.strict && !ctx.dead() {
-		return compiled{}, c.errorf(a, fhir.CodeInvalid, "the focus is no %s but %s", a.text, strings.Join(ctx.names, ", "))
+		return compiled{}, c.errorf(a, fhir.CodeInvalid, "the focus is no %s but %s", a.Text, strings.Join(ctx.names, ", "))
 	}
 	out := compiled{types: types}
 	if !ctx.known || !c.always(test, ctx) {
@@ -147,17 +169,17 @@ func (c *compiler) always(test *typeTest, types typeSet) bool {
 }
 
 // member adds the child element a names to left.
-func (c *compiler) member(left compiled, a *ast) (compiled, error) {
-	s := step{name: a.text}
+func (c *compiler) member(left compiled, a *syntax.Node) (compiled, error) {
+	s := step{name: a.Text}
 	types := typeSet{known: left.types.known}
 	found := left.types.dead()
 	for _, owner := range left.types.names {
-		if isPrimitive(owner) && a.text == "value" {
+		if isPrimitive(owner) && a.Text == "value" {
 			continue
 		}
-		names, kinds, ok := c.model.Child(owner, a.text)
+		names, kinds, ok := c.model.Child(owner, a.Text)
 		if !ok && !c.strict {
-			names, kinds, ok = c.spelled(owner, a.text)
+			names, kinds, ok = c.spelled(owner, a.Text)
 		}
 		if !ok {
 			if open(owner) {
@@ -169,7 +191,7 @@ func (c *compiler) member(left compiled, a *ast) (compiled, error) {
 		types, found = types.union(only(kinds...)), true
 	}
 	if left.types.known && !found {
-		return compiled{}, c.errorf(a, fhir.CodeInvalid, "%s has no element %s", strings.Join(left.types.names, ", "), a.text)
+		return compiled{}, c.errorf(a, fhir.CodeInvalid, "%s has no element %s", strings.Join(left.types.names, ", "), a.Text)
 	}
 	left.types = types
 	left.steps = append(left.steps[:len(left.steps):len(left.steps)], s)
@@ -193,46 +215,46 @@ func (c *compiler) spelled(owner, name string) (names, types []string, ok bool) 
 	return nil, nil, false
 }
 
-func (c *compiler) dot(a *ast, ctx typeSet) (compiled, error) {
-	left, err := c.expr(a.args[0], ctx)
+func (c *compiler) dot(a *syntax.Node, ctx typeSet) (compiled, error) {
+	left, err := c.expr(a.Args[0], ctx)
 	if err != nil {
 		return compiled{}, err
 	}
-	switch right := a.args[1]; right.shape {
-	case shapeName:
+	switch right := a.Args[1]; right.Shape {
+	case syntax.Name:
 		return c.member(left, right)
-	case shapeCall:
+	case syntax.Call:
 		return c.call(left, right, ctx)
 	default:
-		if right.text != "this" {
-			return compiled{}, c.errorf(right, fhir.CodeInvalid, "$%s can't follow a dot", right.text)
+		if right.Text != "this" {
+			return compiled{}, c.errorf(right, fhir.CodeInvalid, "$%s can't follow a dot", right.Text)
 		}
 		return left, nil
 	}
 }
 
-func (c *compiler) index(a *ast, ctx typeSet) (compiled, error) {
-	left, err := c.expr(a.args[0], ctx)
+func (c *compiler) index(a *syntax.Node, ctx typeSet) (compiled, error) {
+	left, err := c.expr(a.Args[0], ctx)
 	if err != nil {
 		return compiled{}, err
 	}
-	inner, err := c.expr(a.args[1], ctx)
+	inner, err := c.expr(a.Args[1], ctx)
 	if err != nil {
 		return compiled{}, err
 	}
 	list, at := left.evaluator(), inner.evaluator()
 	run := func(r *run, this *Item, out []Item) ([]Item, error) {
-		var v value
+		var v system.Value
 		ok, err := r.one(at, this, "the index", &v)
 		if err != nil || !ok {
 			return out, err
 		}
-		if v.kind != kindInteger {
-			return out, errorf("the index must be an integer")
+		if v.Kind != system.KindInteger {
+			return out, system.Errorf("the index must be an integer")
 		}
 		items, err := list(r, this, r.get())
-		if err == nil && v.number >= 0 && v.number < int64(len(items)) {
-			out = append(out, items[v.number])
+		if err == nil && v.Number >= 0 && v.Number < int64(len(items)) {
+			out = append(out, items[v.Number])
 		}
 		r.put(items)
 		return out, err
@@ -241,13 +263,13 @@ func (c *compiler) index(a *ast, ctx typeSet) (compiled, error) {
 }
 
 // dollar compiles $this, $index and $total.
-func (c *compiler) dollar(a *ast, ctx typeSet) compiled {
-	switch a.text {
+func (c *compiler) dollar(a *syntax.Node, ctx typeSet) compiled {
+	switch a.Text {
 	case "this":
 		return compiled{types: ctx}
 	case "index":
-		return compiled{types: only(systemTypes[kindInteger]), base: func(r *run, _ *Item, out []Item) ([]Item, error) {
-			return append(out, intValue(int64(r.index)).item()), nil
+		return compiled{types: only(system.KindInteger.Name()), base: func(r *run, _ *Item, out []Item) ([]Item, error) {
+			return append(out, itemOf(system.OfInt(int64(r.index)))), nil
 		}}
 	default:
 		return compiled{base: func(r *run, _ *Item, out []Item) ([]Item, error) {
@@ -257,10 +279,10 @@ func (c *compiler) dollar(a *ast, ctx typeSet) compiled {
 }
 
 // variable compiles %name.
-func (c *compiler) variable(a *ast) compiled {
-	name := a.text
+func (c *compiler) variable(a *syntax.Node) compiled {
+	name := a.Text
 	if url, ok := constantURL(name); ok {
-		return constant(stringValue(url).item())
+		return constant(itemOf(system.OfText(url)))
 	}
 	switch name {
 	case "resource":
@@ -273,7 +295,7 @@ func (c *compiler) variable(a *ast) compiled {
 	return compiled{base: func(r *run, _ *Item, out []Item) ([]Item, error) {
 		items, ok := r.env.Vars[name]
 		if !ok {
-			return out, errorf("%%%s is not defined", name)
+			return out, system.Errorf("%%%s is not defined", name)
 		}
 		return append(out, items...), nil
 	}}
@@ -297,11 +319,11 @@ func constantURL(name string) (string, bool) {
 }
 
 // typeTestOf reads a type specifier. cast is for as and ofType.
-func (c *compiler) typeTestOf(a *ast, cast bool) (*typeTest, error) {
-	space, name := "", a.text
-	if a.shape == shapeDot && a.args[0].shape == shapeName && a.args[1].shape == shapeName {
-		space, name = a.args[0].text, a.args[1].text
-	} else if a.shape != shapeName {
+func (c *compiler) typeTestOf(a *syntax.Node, cast bool) (*typeTest, error) {
+	space, name := "", a.Text
+	if a.Shape == syntax.Dot && a.Args[0].Shape == syntax.Name && a.Args[1].Shape == syntax.Name {
+		space, name = a.Args[0].Text, a.Args[1].Text
+	} else if a.Shape != syntax.Name {
 		return nil, c.errorf(a, fhir.CodeInvalid, "expected a type name")
 	}
 	t := &typeTest{exact: cast}
@@ -338,16 +360,16 @@ func isSystem(name string) bool {
 }
 
 // typeOperator compiles `x is T` and `x as T`.
-func (c *compiler) typeOperator(a *ast, ctx typeSet) (compiled, error) {
-	left, err := c.expr(a.args[0], ctx)
+func (c *compiler) typeOperator(a *syntax.Node, ctx typeSet) (compiled, error) {
+	left, err := c.expr(a.Args[0], ctx)
 	if err != nil {
 		return compiled{}, err
 	}
-	test, err := c.typeTestOf(a.args[1], a.text == "as")
+	test, err := c.typeTestOf(a.Args[1], a.Text == "as")
 	if err != nil {
 		return compiled{}, err
 	}
-	if a.text == "is" {
+	if a.Text == "is" {
 		return isType(left, test), nil
 	}
 	return c.cast(left, test), nil
@@ -363,13 +385,13 @@ func (c *compiler) cast(left compiled, test *typeTest) compiled {
 
 func isType(left compiled, test *typeTest) compiled {
 	items := left.evaluator()
-	return compiled{types: only(systemTypes[kindBoolean]), base: func(r *run, this *Item, out []Item) ([]Item, error) {
+	return compiled{types: only(system.KindBoolean.Name()), base: func(r *run, this *Item, out []Item) ([]Item, error) {
 		list, err := items(r, this, r.get())
 		switch {
 		case err != nil:
 			return out, err
 		case len(list) > 1:
-			err = errorf("is needs one item, got %d", len(list))
+			err = system.Errorf("is needs one item, got %d", len(list))
 		case len(list) == 1:
 			out = appendBool(out, test.holds(r.model, &list[0]))
 		}

@@ -4,6 +4,7 @@ import (
 	"strings"
 
 	"candela/fhir"
+	"candela/fhir/fhirpath/system"
 )
 
 // navigating: functions that walk the tree.
@@ -49,7 +50,7 @@ func typing(name string) (function, bool) {
 
 func is(r *run, k *call, _ *Item, in, out []Item) ([]Item, error) {
 	if len(in) > 1 {
-		return out, errorf("is() needs one item, got %d", len(in))
+		return out, system.Errorf("is() needs one item, got %d", len(in))
 	}
 	if len(in) == 0 {
 		return out, nil
@@ -60,7 +61,7 @@ func is(r *run, k *call, _ *Item, in, out []Item) ([]Item, error) {
 // as is the strict form; else the compiler makes a cast of it.
 func as(r *run, k *call, _ *Item, in, out []Item) ([]Item, error) {
 	if len(in) > 1 {
-		return out, errorf("as() needs one item, got %d", len(in))
+		return out, system.Errorf("as() needs one item, got %d", len(in))
 	}
 	if len(in) == 1 && k.test.holds(r.model, &in[0]) {
 		out = append(out, in[0])
@@ -70,11 +71,11 @@ func as(r *run, k *call, _ *Item, in, out []Item) ([]Item, error) {
 
 func typeOf(_ *run, _ *call, _ *Item, in, out []Item) ([]Item, error) {
 	for i := range in {
-		t := &value{kind: kindType, unit: "FHIR", text: in[i].Type}
+		t := &system.Value{Kind: system.KindType, Unit: "FHIR", Text: in[i].Type}
 		if system, ok := strings.CutPrefix(in[i].Type, "System."); ok {
-			t.unit, t.text = "System", system
+			t.Unit, t.Text = "System", system
 		}
-		out = append(out, t.item())
+		out = append(out, itemOf(t))
 	}
 	return out, nil
 }
@@ -134,9 +135,9 @@ func hasValue(r *run, _ *call, _ *Item, in, out []Item) ([]Item, error) {
 
 // getValue is the System value of one primitive.
 func getValue(r *run, _ *call, _ *Item, in, out []Item) ([]Item, error) {
-	v := new(value)
+	v := new(system.Value)
 	if len(in) == 1 && (in[0].val != nil || isPrimitive(in[0].Type)) && r.load(&in[0], v) {
-		out = append(out, v.item())
+		out = append(out, itemOf(v))
 	}
 	return out, nil
 }
@@ -161,7 +162,7 @@ func resolve(r *run, _ *call, _ *Item, in, out []Item) ([]Item, error) {
 func (r *run) target(from *Item, ref fhir.Node) (Item, bool) {
 	raw := ref.Raw()
 	if from.val != nil {
-		raw = fhir.Quote(from.val.text)
+		raw = fhir.Quote(from.val.Text)
 	}
 	if len(raw) > 2 && raw[1] == '#' {
 		return r.contained(string(raw[2 : len(raw)-1]))
@@ -234,13 +235,13 @@ func conformsTo(r *run, k *call, this *Item, in, out []Item) ([]Item, error) {
 		return out, err
 	}
 	if len(in) > 1 {
-		return out, errorf("conformsTo() needs one item, got %d", len(in))
+		return out, system.Errorf("conformsTo() needs one item, got %d", len(in))
 	}
 	if typ, ok := strings.CutPrefix(url, "http://hl7.org/fhir/StructureDefinition/"); ok && (r.model.IsA(typ, "Element") || r.model.IsA(typ, "Resource")) {
 		return appendBool(out, r.model.IsA(in[0].Type, typ)), nil
 	}
 	if r.env.ConformsTo == nil {
-		return out, errorf("conformsTo(): profile %s is not known", url)
+		return out, system.Errorf("conformsTo(): profile %s is not known", url)
 	}
 	yes, err := r.env.ConformsTo(in[0], url)
 	return appendBool(out, yes), err
@@ -252,7 +253,7 @@ func inValueSet(r *run, k *call, this *Item, in, out []Item) ([]Item, error) {
 		return out, err
 	}
 	if r.env.MemberOf == nil {
-		return out, errorf("memberOf(): no terminology is there")
+		return out, system.Errorf("memberOf(): no terminology is there")
 	}
 	member, err := r.env.MemberOf(in[0], url)
 	return appendBool(out, member), err

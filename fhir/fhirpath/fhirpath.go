@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"candela/fhir"
+	"candela/fhir/fhirpath/syntax"
+	"candela/fhir/fhirpath/system"
 )
 
 // Model answers what the engine must know of the FHIR types.
@@ -42,7 +44,7 @@ type Item struct {
 	// extensions, when there.
 	Extra fhir.Node
 
-	val *value
+	val *system.Value
 }
 
 // Root is the item of a whole resource.
@@ -84,9 +86,6 @@ type Expr struct {
 	run   evaluator
 }
 
-// maxLength bounds an expression's text, in bytes.
-const maxLength = 64 << 10
-
 // Compile reads an expression that will be evaluated on items of type root (a
 // FHIR type; "" or an abstract one when it may be any). Branches that can't
 // match root ("Patient.name | Practitioner.name" on Patient) cost nothing.
@@ -105,10 +104,7 @@ func CompileStrict(expression, root string, model Model) (*Expr, error) {
 }
 
 func build(c *compiler) (*Expr, error) {
-	if len(c.text) > maxLength {
-		return nil, syntaxError(c.text, maxLength, fhir.CodeTooLong, "the expression is longer than %d bytes", maxLength)
-	}
-	tree, err := parse(c.text)
+	tree, err := syntax.Parse(c.text)
 	if err != nil {
 		return nil, err
 	}

@@ -5,6 +5,8 @@ import (
 	"strings"
 
 	"candela/fhir"
+	"candela/fhir/fhirpath/syntax"
+	"candela/fhir/fhirpath/system"
 )
 
 // resultType says how a function's result types follow from its input.
@@ -65,18 +67,18 @@ func lookup(name string) (function, bool) {
 }
 
 // call compiles left.a(…).
-func (c *compiler) call(left compiled, a *ast, ctx typeSet) (compiled, error) {
-	f, ok := lookup(a.text)
+func (c *compiler) call(left compiled, a *syntax.Node, ctx typeSet) (compiled, error) {
+	f, ok := lookup(a.Text)
 	if !ok {
-		return compiled{}, c.errorf(a, fhir.CodeNotSupported, "unknown function %s()", a.text)
+		return compiled{}, c.errorf(a, fhir.CodeNotSupported, "unknown function %s()", a.Text)
 	}
-	if len(a.args) < f.least || len(a.args) > f.most {
-		return compiled{}, c.errorf(a, fhir.CodeInvalid, "%s() takes %d to %d arguments, got %d", a.text, f.least, f.most, len(a.args))
+	if len(a.Args) < f.least || len(a.Args) > f.most {
+		return compiled{}, c.errorf(a, fhir.CodeInvalid, "%s() takes %d to %d arguments, got %d", a.Text, f.least, f.most, len(a.Args))
 	}
 	if f.ordered && left.unordered && c.strict {
-		return compiled{}, c.errorf(a, fhir.CodeInvalid, "%s() needs an ordered collection", a.text)
+		return compiled{}, c.errorf(a, fhir.CodeInvalid, "%s() needs an ordered collection", a.Text)
 	}
-	k := &call{name: a.text, strict: c.strict}
+	k := &call{name: a.Text, strict: c.strict}
 	arg, err := c.arguments(k, f, left, a, ctx)
 	if err != nil {
 		return compiled{}, err
@@ -91,19 +93,19 @@ func (c *compiler) call(left compiled, a *ast, ctx typeSet) (compiled, error) {
 
 // arguments compiles the arguments into k and gives the types of the first or,
 // for iif(), of all results.
-func (c *compiler) arguments(k *call, f function, left compiled, a *ast, ctx typeSet) (first typeSet, err error) {
+func (c *compiler) arguments(k *call, f function, left compiled, a *syntax.Node, ctx typeSet) (first typeSet, err error) {
 	if f.args == asTypes {
-		k.test, err = c.typeTestOf(a.args[0], a.text != "is")
+		k.test, err = c.typeTestOf(a.Args[0], a.Text != "is")
 		return first, err
 	}
 	if f.args == onItems {
 		ctx = left.types
 	}
-	for i, arg := range a.args {
+	for i, arg := range a.Args {
 		if k.name == "sort" {
-			falls := arg.shape == shapeSign && arg.text == "-"
+			falls := arg.Shape == syntax.Sign && arg.Text == "-"
 			if falls {
-				arg = arg.args[0]
+				arg = arg.Args[0]
 			}
 			k.falls = append(k.falls, falls)
 		}
@@ -123,22 +125,22 @@ func (c *compiler) arguments(k *call, f function, left compiled, a *ast, ctx typ
 }
 
 // firstArgument checks a condition and compiles a literal pattern.
-func (c *compiler) firstArgument(k *call, arg *ast, x compiled) (err error) {
-	if arg.shape == shapeLiteral && arg.val.kind == kindString && (strings.HasPrefix(k.name, "matches") || k.name == "replaceMatches") {
-		if k.regex, err = compilePattern(k.name, arg.val.text); err != nil {
-			return c.errorf(arg, fhir.CodeInvalid, "not a regular expression of RE2: %s", arg.val.text)
+func (c *compiler) firstArgument(k *call, arg *syntax.Node, x compiled) (err error) {
+	if arg.Shape == syntax.String && (strings.HasPrefix(k.name, "matches") || k.name == "replaceMatches") {
+		if k.regex, err = compilePattern(k.name, arg.Text); err != nil {
+			return c.errorf(arg, fhir.CodeInvalid, "not a regular expression of RE2: %s", arg.Text)
 		}
 	}
 	return c.condition(k, arg, x)
 }
 
 // condition refuses, when strict, conditions that are known to be no boolean.
-func (c *compiler) condition(k *call, arg *ast, x compiled) error {
+func (c *compiler) condition(k *call, arg *syntax.Node, x compiled) error {
 	if !c.strict || k.name != "iif" && k.name != "where" && k.name != "all" || !x.types.known || x.types.dead() {
 		return nil
 	}
 	for _, n := range x.types.names {
-		if n == "boolean" || n == systemTypes[kindBoolean] || open(n) {
+		if n == "boolean" || n == system.KindBoolean.Name() || open(n) {
 			return nil
 		}
 	}
@@ -154,11 +156,11 @@ func (c *compiler) resultTypes(gives resultType, in, arg typeSet) typeSet {
 	case givesBoth:
 		return in.union(arg)
 	case givesBoolean:
-		return only(systemTypes[kindBoolean])
+		return only(system.KindBoolean.Name())
 	case givesInteger:
-		return only(systemTypes[kindInteger])
+		return only(system.KindInteger.Name())
 	case givesString:
-		return only(systemTypes[kindString])
+		return only(system.KindString.Name())
 	case givesExtension:
 		return only("Extension")
 	default:
@@ -200,26 +202,26 @@ func (r *run) list(k *call, this *Item, i int) ([]Item, error) {
 
 // textArg reads argument i as a string; ok is false when it is empty.
 func (r *run) textArg(k *call, this *Item, i int) (text string, ok bool, err error) {
-	var v value
+	var v system.Value
 	if ok, err = r.one(k.args[i], this, "an argument of "+k.name+"()", &v); err != nil || !ok {
 		return "", false, err
 	}
-	if v.kind != kindString {
-		return "", false, errorf("argument %d of %s() must be a string", i+1, k.name)
+	if v.Kind != system.KindString {
+		return "", false, system.Errorf("argument %d of %s() must be a string", i+1, k.name)
 	}
-	return v.text, true, nil
+	return v.Text, true, nil
 }
 
 // intArg reads argument i as an integer.
 func (r *run) intArg(k *call, this *Item, i int) (n int, ok bool, err error) {
-	var v value
+	var v system.Value
 	if ok, err = r.one(k.args[i], this, "an argument of "+k.name+"()", &v); err != nil || !ok {
 		return 0, false, err
 	}
-	if v.kind != kindInteger {
-		return 0, false, errorf("argument %d of %s() must be an integer", i+1, k.name)
+	if v.Kind != system.KindInteger {
+		return 0, false, system.Errorf("argument %d of %s() must be an integer", i+1, k.name)
 	}
-	return int(v.number), true, nil
+	return int(v.Number), true, nil
 }
 
 // has says whether list holds an item equal to it.

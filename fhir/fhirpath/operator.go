@@ -1,32 +1,32 @@
 package fhirpath
 
 import (
-	"strings"
-
-	"github.com/cockroachdb/apd/v3"
+	"bytes"
 
 	"candela/fhir"
+	"candela/fhir/fhirpath/syntax"
+	"candela/fhir/fhirpath/system"
 )
 
 // binary compiles an infix operator other than is and as.
-func (c *compiler) binary(a *ast, ctx typeSet) (compiled, error) {
-	left, err := c.expr(a.args[0], ctx)
+func (c *compiler) binary(a *syntax.Node, ctx typeSet) (compiled, error) {
+	left, err := c.expr(a.Args[0], ctx)
 	if err != nil {
 		return compiled{}, err
 	}
-	right, err := c.expr(a.args[1], ctx)
+	right, err := c.expr(a.Args[1], ctx)
 	if err != nil {
 		return compiled{}, err
 	}
 	x, y := left.evaluator(), right.evaluator()
-	truths := only(systemTypes[kindBoolean])
-	switch a.text {
+	truths := only(system.KindBoolean.Name())
+	switch a.Text {
 	case "and", "or", "xor", "implies":
-		return compiled{base: logic(a.text, x, y), types: truths}, nil
+		return compiled{base: logic(a.Text, x, y), types: truths}, nil
 	case "=", "!=", "~", "!~":
-		return compiled{base: equality(a.text, x, y), types: truths}, nil
+		return compiled{base: equality(a.Text, x, y), types: truths}, nil
 	case "<", "<=", ">", ">=":
-		return compiled{base: comparison(a.text, x, y), types: truths}, nil
+		return compiled{base: comparison(a.Text, x, y), types: truths}, nil
 	case "in":
 		return compiled{base: membership(x, y), types: truths}, nil
 	case "contains":
@@ -34,7 +34,7 @@ func (c *compiler) binary(a *ast, ctx typeSet) (compiled, error) {
 	case "|":
 		return compiled{base: union(x, y), types: left.types.union(right.types)}, nil
 	default:
-		return compiled{base: arithmetic(a.text, x, y)}, nil
+		return compiled{base: arithmetic(a.Text, x, y)}, nil
 	}
 }
 
@@ -131,11 +131,15 @@ func (r *run) equal(a, b *Item) truth {
 	if t := textEqual(a, b); t != unknown {
 		return t
 	}
-	var va, vb value
+	var va, vb system.Value
 	hasA, hasB := r.load(a, &va), r.load(b, &vb)
 	switch {
 	case hasA && hasB:
-		return equalValues(&va, &vb)
+		equal, known := system.Equal(&va, &vb)
+		if !known {
+			return unknown
+		}
+		return truthOf(equal)
 	case hasA || hasB:
 		return no
 	}
@@ -148,95 +152,56 @@ func textEqual(a, b *Item) truth {
 	if b.val == nil {
 		a, b = b, a
 	}
-	if a.val != nil || b.val == nil || b.val.kind != kindString || a.Node.Kind() != fhir.String || primitiveKind(a.Type) != kindString {
+	if a.val != nil || b.val == nil || b.val.Kind != system.KindString || a.Node.Kind() != fhir.String || primitiveKind(a.Type) != system.KindString {
 		return unknown
 	}
-	return truthOf(textIs(a.Node, b.val.text))
-}
-
-func equalValues(a, b *value) truth {
-	switch {
-	case a.isNumber() && b.isNumber():
-		return truthOf(a.compareNumber(b) == 0)
-	case a.kind == kindQuantity && (b.isNumber() || b.kind == kindQuantity), b.kind == kindQuantity && a.isNumber():
-		return equalQuantities(a, b)
-	case a.isMoment() && b.isMoment():
-		if (a.kind == kindTime) != (b.kind == kindTime) {
-			return no
-		}
-		order, known := compareMoments(a.moment, b.moment)
-		if order == 0 && !known {
-			return unknown
-		}
-		return truthOf(order == 0)
-	case a.kind != b.kind:
-		return no
-	case a.kind == kindBoolean:
-		return truthOf(a.truth == b.truth)
-	default:
-		return truthOf(a.text == b.text && a.unit == b.unit)
-	}
-}
-
-// compareNumber orders two numbers exactly.
-func (v *value) compareNumber(o *value) int {
-	if v.kind == kindInteger && o.kind == kindInteger {
-		switch {
-		case v.number < o.number:
-			return -1
-		case v.number > o.number:
-			return 1
-		}
-		return 0
-	}
-	var a, b apd.Decimal
-	v.toDecimal(&a)
-	o.toDecimal(&b)
-	return a.Cmp(&b)
+	return truthOf(textIs(a.Node, b.val.Text))
 }
 
 // equalNodes compares JSON by content: numbers by value, members in any order.
 func equalNodes(a, b fhir.Node) bool {
-	if a == b || string(a.Raw()) == string(b.Raw()) && a.Exists() == b.Exists() {
+	if a == b || a.Exists() == b.Exists() && bytes.Equal(a.Raw(), b.Raw()) {
 		return true
 	}
 	if a.Kind() != b.Kind() {
 		return false
 	}
 	switch a.Kind() {
-	case fhir.Object:
-		return equalMembers(a, b)
-	case fhir.Array:
-		if a.Len() != b.Len() {
-			return false
-		}
-		i := 0
-		for e := range a.Elements() {
-			if !equalNodes(e, element(b, i)) {
-				return false
-			}
-			i++
-		}
-		return true
+	case fhir.Object, fhir.Array:
+		return equalInside(a, b)
 	case fhir.Number:
-		var x, y apd.Decimal
-		return parseDecimal(&x, a.Text()) && parseDecimal(&y, b.Text()) && x.Cmp(&y) == 0
-	default:
+		var x, y system.Value
+		readA, readB := x.Read(system.KindDecimal, a.Text()), y.Read(system.KindDecimal, b.Text())
+		equal, _ := system.Equal(&x, &y)
+		return readA && readB && equal
+	case fhir.String:
 		return a.Text() == b.Text()
+	default:
+		return false
 	}
 }
 
-func equalMembers(a, b fhir.Node) bool {
-	if a.Len() != b.Len() {
-		return false
-	}
-	for key, n := range a.Members() {
-		if !equalNodes(n, b.Get(key)) {
+// equalInside steps through both side by side; members that stand in another
+// order are looked up.
+func equalInside(a, b fhir.Node) bool {
+	x, y := a.Cursor(), b.Cursor()
+	for x.Next() {
+		if !y.Next() {
+			return false
+		}
+		other := y.Value()
+		if !bytes.Equal(x.Name(), y.Name()) {
+			other = b.Get(memberName(x.Name()))
+		}
+		if !equalNodes(x.Value(), other) {
 			return false
 		}
 	}
-	return true
+	return !y.Next()
 }
+
+// memberName is a member's name without quotes; names of FHIR have no escapes.
+func memberName(quoted []byte) string { return string(quoted[1 : len(quoted)-1]) }
 
 // equivalentLists is ~ on collections: order means nothing.
 func (r *run) equivalentLists(a, b []Item) bool {
@@ -261,7 +226,7 @@ func (r *run) equivalentLists(a, b []Item) bool {
 
 // equivalent is ~ on two items.
 func (r *run) equivalent(a, b *Item) bool {
-	var va, vb value
+	var va, vb system.Value
 	hasA, hasB := r.load(a, &va), r.load(b, &vb)
 	if hasA != hasB {
 		return false
@@ -269,16 +234,7 @@ func (r *run) equivalent(a, b *Item) bool {
 	if !hasA {
 		return r.equivalentElements(a, b)
 	}
-	switch {
-	case va.kind == kindString && vb.kind == kindString:
-		return strings.EqualFold(strings.Join(strings.Fields(va.text), " "), strings.Join(strings.Fields(vb.text), " "))
-	case va.isNumber() && vb.isNumber():
-		return equivalentNumbers(&va, &vb)
-	case va.kind == kindQuantity && vb.kind == kindQuantity:
-		return equivalentQuantities(&va, &vb)
-	default:
-		return equalValues(&va, &vb) == yes
-	}
+	return system.Equivalent(&va, &vb)
 }
 
 // equivalentElements compares complex elements child by child, ids left out.
@@ -302,23 +258,6 @@ func (r *run) equivalentElements(a, b *Item) bool {
 	return a.Type == b.Type
 }
 
-// equivalentNumbers rounds to the lesser precision of the two.
-func equivalentNumbers(a, b *value) bool {
-	if a.kind == kindInteger && b.kind == kindInteger {
-		return a.number == b.number
-	}
-	var x, y apd.Decimal
-	a.toDecimal(&x)
-	b.toDecimal(&y)
-	x.Reduce(&x)
-	y.Reduce(&y)
-	places := min(max(max(x.Exponent, y.Exponent), -maxExponent), 0)
-	ctx := decimals()
-	_, err1 := ctx.Quantize(&x, &x, places)
-	_, err2 := ctx.Quantize(&y, &y, places)
-	return err1 == nil && err2 == nil && x.Cmp(&y) == 0
-}
-
 // membership is `item in list`.
 func membership(item, list evaluator) evaluator {
 	return pair(item, list, func(r *run, a, b, out []Item) ([]Item, error) {
@@ -328,7 +267,7 @@ func membership(item, list evaluator) evaluator {
 		case 1:
 			return appendBool(out, r.has(b, &a[0])), nil
 		default:
-			return out, errorf("in and contains need one item, got %d", len(a))
+			return out, system.Errorf("in and contains need one item, got %d", len(a))
 		}
 	})
 }
@@ -354,14 +293,14 @@ func union(x, y evaluator) evaluator {
 
 func comparison(op string, x, y evaluator) evaluator {
 	return pair(x, y, func(r *run, a, b, out []Item) ([]Item, error) {
-		var va, vb value
+		var va, vb system.Value
 		if ok, err := r.single(a, op, &va); err != nil || !ok {
 			return out, err
 		}
 		if ok, err := r.single(b, op, &vb); err != nil || !ok {
 			return out, err
 		}
-		order, known, err := compareValues(&va, &vb)
+		order, known, err := system.Compare(&va, &vb)
 		if err != nil || !known {
 			return out, err
 		}
@@ -379,24 +318,5 @@ func ordered(op string, order int) bool {
 		return order > 0
 	default:
 		return order >= 0
-	}
-}
-
-// compareValues orders two values; known is false when precision or units leave
-// it open.
-func compareValues(a, b *value) (order int, known bool, err error) {
-	switch {
-	case a.isNumber() && b.isNumber():
-		return a.compareNumber(b), true, nil
-	case a.kind == kindQuantity && (b.isNumber() || b.kind == kindQuantity), b.kind == kindQuantity && a.isNumber():
-		order, known = compareQuantities(a, b)
-		return order, known, nil
-	case a.isMoment() && b.isMoment() && (a.kind == kindTime) == (b.kind == kindTime):
-		order, known = compareMoments(a.moment, b.moment)
-		return order, known || order != 0, nil
-	case a.kind == kindString && b.kind == kindString:
-		return strings.Compare(a.text, b.text), true, nil
-	default:
-		return 0, false, errorf("can't compare %s with %s", systemTypes[a.kind], systemTypes[b.kind])
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"candela/fhir"
+	"candela/fhir/fhirpath/system"
 )
 
 // typeSet is what the compiler knows of the types an expression can give. When
@@ -95,15 +96,15 @@ func (r *run) walk(it *Item, steps []step, out []Item) []Item {
 
 // walkValue: the only computed values with children are what type() gives.
 func (r *run) walkValue(it *Item, s *step, rest []step, out []Item) []Item {
-	if it.val.kind != kindType {
+	if it.val.Kind != system.KindType {
 		return out
 	}
 	var child Item
 	switch s.name {
 	case "namespace":
-		child = stringValue(it.val.unit).item()
+		child = itemOf(system.OfText(it.val.Unit))
 	case "name":
-		child = stringValue(it.val.text).item()
+		child = itemOf(system.OfText(it.val.Text))
 	default:
 		return out
 	}

@@ -3,7 +3,7 @@ package fhirpath
 import (
 	"time"
 
-	"candela/fhir"
+	"candela/fhir/fhirpath/system"
 )
 
 // Buffer is working memory of evaluations. The zero Buffer is ready.
@@ -56,11 +56,6 @@ func (r *run) name(raw []byte) string {
 	return n
 }
 
-// errorf is an evaluation error.
-func errorf(format string, args ...any) *fhir.Error {
-	return fhir.Errorf(422, fhir.CodeInvariant, "FHIRPath: "+format, args...)
-}
-
 // resource is %resource.
 func (r *run) resource() Item {
 	if r.env.Resource.Type != "" {
@@ -83,8 +78,6 @@ func (r *run) now() time.Time {
 	}
 	return r.env.Now
 }
-
-func appendBool(out []Item, b bool) []Item { return append(out, boolValue(b).item()) }
 
 // truth is a three-valued boolean.
 type truth byte
@@ -122,7 +115,7 @@ func truthOfItems(items []Item, what string) (truth, error) {
 		}
 		return yes, nil
 	default:
-		return unknown, errorf("%s needs one boolean, got %d items", what, len(items))
+		return unknown, system.Errorf("%s needs one boolean, got %d items", what, len(items))
 	}
 }
 
@@ -139,7 +132,7 @@ func (r *run) test(e evaluator, this *Item, what string) (truth, error) {
 
 // one evaluates e on this where at most one value may come; v is filled when
 // ok. Complex elements have no value and are an error.
-func (r *run) one(e evaluator, this *Item, what string, v *value) (ok bool, err error) {
+func (r *run) one(e evaluator, this *Item, what string, v *system.Value) (ok bool, err error) {
 	list, err := e(r, this, r.get())
 	if err != nil {
 		return false, err
@@ -150,12 +143,12 @@ func (r *run) one(e evaluator, this *Item, what string, v *value) (ok bool, err 
 }
 
 // single is one's rule for items that are there already.
-func (r *run) single(list []Item, what string, v *value) (bool, error) {
+func (r *run) single(list []Item, what string, v *system.Value) (bool, error) {
 	if len(list) == 0 {
 		return false, nil
 	}
 	if len(list) > 1 {
-		return false, errorf("%s needs one item, got %d", what, len(list))
+		return false, system.Errorf("%s needs one item, got %d", what, len(list))
 	}
 	if r.load(&list[0], v) {
 		return true, nil
@@ -163,5 +156,5 @@ func (r *run) single(list []Item, what string, v *value) (bool, error) {
 	if list[0].Type != "" && isPrimitive(list[0].Type) {
 		return false, nil
 	}
-	return false, errorf("%s needs a value, got %s", what, list[0].Type)
+	return false, system.Errorf("%s needs a value, got %s", what, list[0].Type)
 }

@@ -9,6 +9,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/go-json-experiment/json/jsontext"
+
+	"candela/fhir/fhirpath/system"
 )
 
 // texts: functions on one string.
@@ -42,14 +44,14 @@ func texts(name string) (function, bool) {
 
 // textInput is the one string a text function works on.
 func (r *run) textInput(k *call, in []Item) (text string, ok bool, err error) {
-	var v value
+	var v system.Value
 	if ok, err = r.single(in, k.name+"()", &v); err != nil || !ok {
 		return "", false, err
 	}
-	if v.kind != kindString {
-		return "", false, errorf("%s() needs a string, got %s", k.name, systemTypes[v.kind])
+	if v.Kind != system.KindString {
+		return "", false, system.Errorf("%s() needs a string, got %s", k.name, v.Kind.Name())
 	}
-	return v.text, true, nil
+	return v.Text, true, nil
 }
 
 // textAndArg is textInput and the first argument.
@@ -61,9 +63,6 @@ func (r *run) textAndArg(k *call, this *Item, in []Item) (text, arg string, ok b
 	arg, ok, err = r.textArg(k, this, 0)
 	return text, arg, ok, err
 }
-
-func appendText(out []Item, s string) []Item { return append(out, stringValue(s).item()) }
-func appendInt(out []Item, n int) []Item     { return append(out, intValue(int64(n)).item()) }
 
 func indexOf(r *run, k *call, this *Item, in, out []Item) ([]Item, error) {
 	text, part, ok, err := r.textAndArg(k, this, in)
@@ -160,7 +159,7 @@ func compilePattern(function, text string) (*regexp.Regexp, error) {
 	}
 	re, err := regexp.Compile("(?s)" + text)
 	if err != nil {
-		return nil, errorf("%s(): %v", function, err)
+		return nil, system.Errorf("%s(): %v", function, err)
 	}
 	return re, nil
 }
@@ -202,7 +201,7 @@ func groups(to string) string {
 	for i := 0; i < len(to); i++ {
 		from := i + 1
 		end := from
-		for end < len(to) && isDigit(to[end]) {
+		for end < len(to) && to[end] >= '0' && to[end] <= '9' {
 			end++
 		}
 		if to[i] != '$' || end == from {

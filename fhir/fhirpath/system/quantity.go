@@ -1,4 +1,4 @@
-package fhirpath
+package system
 
 import (
 	"math"
@@ -6,15 +6,16 @@ import (
 
 	"github.com/cockroachdb/apd/v3"
 
+	"candela/fhir/fhirpath/syntax"
 	"candela/fhir/fhirpath/ucum"
 )
 
 // unitCode is the UCUM code of a quantity's unit.
-func (v *value) unitCode() string {
-	if !v.calendar {
-		return v.unit
+func (v *Value) unitCode() string {
+	if !v.Calendar {
+		return v.Unit
 	}
-	switch v.unit {
+	switch v.Unit {
 	case "year":
 		return "a"
 	case "month":
@@ -35,21 +36,21 @@ func (v *value) unitCode() string {
 }
 
 // variable says that the length of a calendar unit is not fixed.
-func (v *value) variable() bool { return v.calendar && (v.unit == "year" || v.unit == "month") }
+func (v *Value) variable() bool { return v.Calendar && (v.Unit == "year" || v.Unit == "month") }
 
 // unitOf reads the unit of a number or quantity.
-func unitOf(v *value) (ucum.Unit, bool) {
-	if v.kind != kindQuantity {
+func unitOf(v *Value) (ucum.Unit, bool) {
+	if v.Kind != KindQuantity {
 		return ucum.Parse("1")
 	}
 	return ucum.Parse(v.unitCode())
 }
 
 // align brings b to the unit of a; ok is false when the units can't be compared.
-func align(a, b *value, x, y *apd.Decimal) (ok bool) {
+func align(a, b *Value, x, y *apd.Decimal) (ok bool) {
 	a.toDecimal(x)
 	b.toDecimal(y)
-	if a.kind == b.kind && a.unitCode() == b.unitCode() {
+	if a.Kind == b.Kind && a.unitCode() == b.unitCode() {
 		return true
 	}
 	ua, okA := unitOf(a)
@@ -62,19 +63,6 @@ func align(a, b *value, x, y *apd.Decimal) (ok bool) {
 	return err == nil
 }
 
-// equalQuantities is = : empty when the units can't be compared, or when a
-// calendar year or month meets a definite duration.
-func equalQuantities(a, b *value) truth {
-	if a.variable() != b.variable() {
-		return unknown
-	}
-	var x, y apd.Decimal
-	if !align(a, b, &x, &y) {
-		return unknown
-	}
-	return truthOf(nearly(&x, &y) == 0)
-}
-
 // nearly compares after rounding away what unit factors add behind 28 digits.
 func nearly(x, y *apd.Decimal) int {
 	ctx := rounded()
@@ -84,7 +72,7 @@ func nearly(x, y *apd.Decimal) int {
 	return a.Cmp(&b)
 }
 
-func equivalentQuantities(a, b *value) bool {
+func equivalentQuantities(a, b *Value) bool {
 	var x, y apd.Decimal
 	if !align(a, b, &x, &y) {
 		return false
@@ -92,7 +80,9 @@ func equivalentQuantities(a, b *value) bool {
 	return equivalentNumbers(decimalValue(&x), decimalValue(&y))
 }
 
-func compareQuantities(a, b *value) (order int, known bool) {
+// compareQuantities: units that can't be compared leave it open, and so does a
+// calendar year or month that meets a definite duration.
+func compareQuantities(a, b *Value) (order int, known bool) {
 	if a.variable() != b.variable() {
 		return 0, false
 	}
@@ -103,11 +93,11 @@ func compareQuantities(a, b *value) (order int, known bool) {
 	return nearly(&x, &y), true
 }
 
-// inUnit converts a quantity to a unit.
-func (v *value) inUnit(unit string) bool {
-	to := &value{kind: kindQuantity, unit: unit}
-	if word, ok := calendarUnit(unit); ok {
-		to.unit, to.calendar = word, true
+// InUnit converts a quantity to a unit, a UCUM code or a calendar word.
+func (v *Value) InUnit(unit string) bool {
+	to := &Value{Kind: KindQuantity, Unit: unit}
+	if word, ok := syntax.CalendarWord(unit); ok {
+		to.Unit, to.Calendar = word, true
 	}
 	var x, y apd.Decimal
 	if v.variable() != to.variable() || !align(to, v, &x, &y) {
@@ -119,11 +109,11 @@ func (v *value) inUnit(unit string) bool {
 }
 
 // quantities does + - * / on quantities; nil when the units don't fit.
-func quantities(op string, a, b *value) (*value, error) {
+func quantities(op string, a, b *Value) (*Value, error) {
 	var x, y, z apd.Decimal
 	switch op {
 	case "+", "-":
-		if a.kind != b.kind || a.variable() != b.variable() || !align(a, b, &x, &y) {
+		if a.Kind != b.Kind || a.variable() != b.variable() || !align(a, b, &x, &y) {
 			return nil, nil
 		}
 		do := decimals().Add
@@ -133,15 +123,15 @@ func quantities(op string, a, b *value) (*value, error) {
 		if _, err := do(&z, &x, &y); err != nil {
 			return nil, nil
 		}
-		return &value{kind: kindQuantity, decimal: z, unit: a.unit, calendar: a.calendar}, nil
+		return &Value{Kind: KindQuantity, decimal: z, Unit: a.Unit, Calendar: a.Calendar}, nil
 	case "*", "/":
 		return product(op, a, b), nil
 	}
-	return nil, errorf("%s is not defined for quantities", op)
+	return nil, Errorf("%s is not defined for quantities", op)
 }
 
 // product gives base units when both sides have a unit.
-func product(op string, a, b *value) *value {
+func product(op string, a, b *Value) *Value {
 	ua, okA := unitOf(a)
 	ub, okB := unitOf(b)
 	var x, y, z apd.Decimal
@@ -163,14 +153,14 @@ func product(op string, a, b *value) *value {
 	if z.Form != apd.Finite {
 		return nil
 	}
-	return &value{kind: kindQuantity, decimal: z, unit: unit.Base()}
+	return &Value{Kind: KindQuantity, decimal: z, Unit: unit.Base()}
 }
 
 // shift adds a duration to a moment.
-func shift(a, by *value, back bool) (*value, error) {
+func shift(a, by *Value, back bool) (*Value, error) {
 	word, ok := shiftUnit(by)
 	if !ok {
-		return nil, errorf("can't add '%s' to a date or time: it is no definite duration", by.unit)
+		return nil, Errorf("can't add '%s' to a date or time: it is no definite duration", by.Unit)
 	}
 	n, err := span(by, word)
 	if err != nil {
@@ -179,10 +169,10 @@ func shift(a, by *value, back bool) (*value, error) {
 	if back {
 		n = -n
 	}
-	to := &value{kind: a.kind, moment: a.moment}
-	if a.kind == kindTime {
+	to := &Value{Kind: a.Kind, moment: a.moment}
+	if a.Kind == KindTime {
 		if word == "year" || word == "month" {
-			return nil, errorf("can't add a %s to a time", word)
+			return nil, Errorf("can't add a %s to a time", word)
 		}
 		day := 24 * int64(time.Hour)
 		since := ((a.moment.clock()+n%(day/min(unitLength(word), day))*unitLength(word))%day + day) % day
@@ -205,11 +195,11 @@ func (m moment) clock() int64 {
 
 // shiftUnit is the calendar word of a duration. UCUM years and months have no
 // calendar meaning.
-func shiftUnit(v *value) (string, bool) {
-	if word, ok := calendarUnit(v.unit); ok {
+func shiftUnit(v *Value) (string, bool) {
+	if word, ok := syntax.CalendarWord(v.Unit); ok {
 		return word, true
 	}
-	switch v.unit {
+	switch v.Unit {
 	case "wk":
 		return "week", true
 	case "d":
@@ -231,13 +221,13 @@ func shiftUnit(v *value) (string, bool) {
 const maxSpan int64 = 100_000_000_000
 
 // span is how many whole units a duration has; fractions are dropped.
-func span(v *value, word string) (int64, error) {
-	whole := v.calculated("truncate")
+func span(v *Value, word string) (int64, error) {
+	whole := v.Math("truncate")
 	limit := min(maxSpan, math.MaxInt64/unitLength(word))
-	if whole == nil || whole.number > limit || whole.number < -limit {
-		return 0, errorf("the duration is out of range")
+	if whole == nil || whole.Number > limit || whole.Number < -limit {
+		return 0, Errorf("the duration is out of range")
 	}
-	return whole.number, nil
+	return whole.Number, nil
 }
 
 // unitLength is a unit's nanoseconds; years and months by their shortest.

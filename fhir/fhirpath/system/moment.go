@@ -1,4 +1,4 @@
-package fhirpath
+package system
 
 import (
 	"errors"
@@ -162,26 +162,26 @@ func dateTimeOf(text string) (moment, bool) {
 	return m, ok && m.parseZone(rest)
 }
 
-// momentLiteral reads the text of an @ literal.
-func momentLiteral(text string) (*value, error) {
-	kind := kindDate
+// ReadMoment reads the text of an @ literal, without the @.
+func ReadMoment(text string) (*Value, error) {
+	kind := KindDate
 	read := dateOf
 	if clock, ok := strings.CutPrefix(text, "T"); ok {
-		kind, read, text = kindTime, timeOf, clock
+		kind, read, text = KindTime, timeOf, clock
 	} else if strings.Contains(text, "T") {
-		kind, read = kindDateTime, dateTimeOf
+		kind, read = KindDateTime, dateTimeOf
 	}
 	m, ok := read(text)
 	if !ok {
 		return nil, errMoment
 	}
-	return &value{kind: kind, moment: m}, nil
+	return &Value{Kind: kind, moment: m}, nil
 }
 
 // text writes the parts that are known.
-func (m moment) text(kind kind) string {
+func (m moment) text(kind Kind) string {
 	var b strings.Builder
-	if kind != kindTime {
+	if kind != KindTime {
 		fmt.Fprintf(&b, "%04d", m.year)
 		if m.prec >= precMonth {
 			fmt.Fprintf(&b, "-%02d", m.month)
@@ -285,3 +285,5 @@ func compareMoments(a, b moment) (order int, known bool) {
 	}
 	return 0, a.prec == b.prec
 }
+
+func isDigit(c byte) bool { return c >= '0' && c <= '9' }

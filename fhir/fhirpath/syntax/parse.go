@@ -1,4 +1,8 @@
-package fhirpath
+// Package syntax reads FHIRPath: the whole grammar of FHIRPath N1, into a tree
+// of nodes.
+//
+// It knows the language and nothing of types, functions or evaluation.
+package syntax
 
 import (
 	"strings"
@@ -6,30 +10,36 @@ import (
 	"candela/fhir"
 )
 
-// shape says what an ast node is.
-type shape byte
+// Shape says what a Node is.
+type Shape byte
 
+// The shapes, and where their parts are.
 const (
-	shapeLiteral  shape = iota // val
-	shapeEmpty                 // {}
-	shapeName                  // text: an element or a type
-	shapeCall                  // text(args…)
-	shapeDot                   // args[0] . args[1] (a name or a call)
-	shapeIndex                 // args[0] [ args[1] ]
-	shapeSign                  // text args[0]: polarity
-	shapeBinary                // args[0] text args[1]
-	shapeType                  // args[0] text("is", "as") type args[1]
-	shapeDollar                // $text
-	shapeVariable              // %text
+	Empty    Shape = iota // {}
+	Boolean               // Text: true or false
+	String                // Text, without quotes and escapes
+	Number                // Text: 12 or 12.50
+	Quantity              // Text: the number, Unit: a UCUM code or, when Calendar, a word
+	Moment                // Text: a date, dateTime or Ttime without the @, form unchecked
+	Name                  // Text: an element or a type
+	Call                  // Text(Args…)
+	Dot                   // Args[0] . Args[1], a Name, a Call or a Dollar
+	Index                 // Args[0] [ Args[1] ]
+	Sign                  // Text Args[0]: polarity
+	Binary                // Args[0] Text Args[1]
+	Type                  // Args[0] Text Args[1]: is or as, Args[1] a Name or a Dot of names
+	Dollar                // $Text: this, index or total
+	Variable              // %Text
 )
 
-// ast is one node of a parsed expression.
-type ast struct {
-	shape shape
-	text  string
-	pos   int
-	args  []*ast
-	val   *value
+// Node is one part of a parsed expression; Pos is its byte offset.
+type Node struct {
+	Shape    Shape
+	Text     string
+	Unit     string
+	Calendar bool
+	Pos      int
+	Args     []*Node
 }
 
 // maxDepth bounds nesting, so that no expression can exhaust the stack.
@@ -41,8 +51,15 @@ type parser struct {
 	depth int
 }
 
-// parse reads a whole expression.
-func parse(src string) (*ast, error) {
+// maxLength bounds an expression's text, in bytes.
+const maxLength = 64 << 10
+
+// Parse reads a whole expression. Errors are *fhir.Error with status 400 that
+// say where and what was expected.
+func Parse(src string) (*Node, error) {
+	if len(src) > maxLength {
+		return nil, Errorf(src, maxLength, fhir.CodeTooLong, "the expression is longer than %d bytes", maxLength)
+	}
 	p := &parser{lex: lexer{src: src}}
 	if err := p.advance(); err != nil {
 		return nil, err
@@ -63,7 +80,7 @@ func (p *parser) advance() (err error) {
 }
 
 func (p *parser) expected(what string) error {
-	return syntaxError(p.lex.src, p.tok.pos, fhir.CodeInvalid, "expected %s, found %s", what, p.tok)
+	return Errorf(p.lex.src, p.tok.pos, fhir.CodeInvalid, "expected %s, found %s", what, p.tok)
 }
 
 func (p *parser) isSign(s string) bool { return p.tok.kind == tokSign && p.tok.text == s }
@@ -109,9 +126,9 @@ func binding(t token) int {
 }
 
 // expression reads operators that bind tighter than floor.
-func (p *parser) expression(floor int) (*ast, error) {
+func (p *parser) expression(floor int) (*Node, error) {
 	if p.depth++; p.depth > maxDepth {
-		return nil, syntaxError(p.lex.src, p.tok.pos, fhir.CodeTooCostly, "nested deeper than %d levels", maxDepth)
+		return nil, Errorf(p.lex.src, p.tok.pos, fhir.CodeTooCostly, "nested deeper than %d levels", maxDepth)
 	}
 	defer func() { p.depth-- }()
 	left, err := p.unary()
@@ -128,49 +145,49 @@ func (p *parser) expression(floor int) (*ast, error) {
 	return nil, err
 }
 
-func (p *parser) infix(left *ast, op token, tight int) (*ast, error) {
-	kind := shapeBinary
-	read := func() (*ast, error) { return p.expression(tight) }
+func (p *parser) infix(left *Node, op token, tight int) (*Node, error) {
+	kind := Binary
+	read := func() (*Node, error) { return p.expression(tight) }
 	if op.text == "is" || op.text == "as" {
-		kind, read = shapeType, p.typeName
+		kind, read = Type, p.typeName
 	}
 	right, err := read()
 	if err != nil {
 		return nil, err
 	}
-	return &ast{shape: kind, text: op.text, pos: op.pos, args: []*ast{left, right}}, nil
+	return &Node{Shape: kind, Text: op.text, Pos: op.pos, Args: []*Node{left, right}}, nil
 }
 
 // typeName reads Quantity or System.Quantity.
-func (p *parser) typeName() (*ast, error) {
+func (p *parser) typeName() (*Node, error) {
 	name, err := p.identifier("a type name")
 	for err == nil && p.isSign(".") {
 		if err = p.advance(); err != nil {
 			break
 		}
-		var part *ast
+		var part *Node
 		if part, err = p.identifier("a type name"); err == nil {
-			name = &ast{shape: shapeDot, pos: part.pos, args: []*ast{name, part}}
+			name = &Node{Shape: Dot, Pos: part.Pos, Args: []*Node{name, part}}
 		}
 	}
 	return name, err
 }
 
-func (p *parser) identifier(what string) (*ast, error) {
+func (p *parser) identifier(what string) (*Node, error) {
 	if p.tok.kind != tokName && p.tok.kind != tokDelimited {
 		return nil, p.expected(what)
 	}
-	a := &ast{shape: shapeName, text: p.tok.text, pos: p.tok.pos}
+	a := &Node{Shape: Name, Text: p.tok.text, Pos: p.tok.pos}
 	return a, p.advance()
 }
 
 // unary reads a polarity, or a term with what follows it.
-func (p *parser) unary() (*ast, error) {
+func (p *parser) unary() (*Node, error) {
 	if !p.isSign("+") && !p.isSign("-") {
 		return p.postfix()
 	}
 	if p.depth++; p.depth > maxDepth {
-		return nil, syntaxError(p.lex.src, p.tok.pos, fhir.CodeTooCostly, "nested deeper than %d levels", maxDepth)
+		return nil, Errorf(p.lex.src, p.tok.pos, fhir.CodeTooCostly, "nested deeper than %d levels", maxDepth)
 	}
 	defer func() { p.depth-- }()
 	op := p.tok
@@ -181,39 +198,39 @@ func (p *parser) unary() (*ast, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &ast{shape: shapeSign, text: op.text, pos: op.pos, args: []*ast{of}}, nil
+	return &Node{Shape: Sign, Text: op.text, Pos: op.pos, Args: []*Node{of}}, nil
 }
 
 // maxChain bounds a.b.c…, which nests in the tree though not in the parser.
 const maxChain = 1000
 
 // postfix reads a term and the invocations and indexers behind it.
-func (p *parser) postfix() (*ast, error) {
+func (p *parser) postfix() (*Node, error) {
 	left, err := p.term()
 	for links := 0; err == nil; links++ {
 		if links > maxChain {
-			return nil, syntaxError(p.lex.src, p.tok.pos, fhir.CodeTooCostly, "chain of more than %d invocations", maxChain)
+			return nil, Errorf(p.lex.src, p.tok.pos, fhir.CodeTooCostly, "chain of more than %d invocations", maxChain)
 		}
 		at := p.tok.pos
-		kind, read := shapeDot, p.invocation
+		kind, read := Dot, p.invocation
 		switch {
 		case p.isSign("."):
 		case p.isSign("["):
-			kind, read = shapeIndex, p.index
+			kind, read = Index, p.index
 		default:
 			return left, nil
 		}
 		if err = p.advance(); err != nil {
 			break
 		}
-		var right *ast
+		var right *Node
 		right, err = read()
-		left = &ast{shape: kind, pos: at, args: []*ast{left, right}}
+		left = &Node{Shape: kind, Pos: at, Args: []*Node{left, right}}
 	}
 	return nil, err
 }
 
-func (p *parser) index() (*ast, error) {
+func (p *parser) index() (*Node, error) {
 	inner, err := p.expression(0)
 	if err != nil {
 		return nil, err
@@ -222,7 +239,7 @@ func (p *parser) index() (*ast, error) {
 }
 
 // invocation reads what may stand behind a dot: a name, a call, $this.
-func (p *parser) invocation() (*ast, error) {
+func (p *parser) invocation() (*Node, error) {
 	if p.tok.kind == tokDollar {
 		return p.dollar()
 	}
@@ -230,19 +247,19 @@ func (p *parser) invocation() (*ast, error) {
 	if err != nil || !p.isSign("(") {
 		return name, err
 	}
-	name.shape = shapeCall
+	name.Shape = Call
 	if err := p.advance(); err != nil {
 		return nil, err
 	}
-	name.args, err = p.arguments()
+	name.Args, err = p.arguments()
 	return name, err
 }
 
-func (p *parser) arguments() ([]*ast, error) {
+func (p *parser) arguments() ([]*Node, error) {
 	if p.isSign(")") {
 		return nil, p.advance()
 	}
-	var args []*ast
+	var args []*Node
 	for {
 		arg, err := p.expression(0)
 		if err != nil {
@@ -262,18 +279,14 @@ func (p *parser) arguments() ([]*ast, error) {
 }
 
 // term reads a literal, a variable, a parenthesis or a leading invocation.
-func (p *parser) term() (*ast, error) {
+func (p *parser) term() (*Node, error) {
 	switch p.tok.kind {
 	case tokString:
-		return p.literal(stringValue(p.tok.text))
+		return p.literal(String)
 	case tokNumber:
 		return p.numberOrQuantity()
 	case tokMoment:
-		v, err := momentLiteral(p.tok.text)
-		if err != nil {
-			return nil, syntaxError(p.lex.src, p.tok.pos, fhir.CodeInvalid, "%v", err)
-		}
-		return p.literal(v)
+		return p.literal(Moment)
 	case tokSign:
 		return p.bracket()
 	case tokName:
@@ -285,18 +298,16 @@ func (p *parser) term() (*ast, error) {
 	}
 }
 
-func (p *parser) literal(v *value) (*ast, error) {
-	a := &ast{shape: shapeLiteral, pos: p.tok.pos, val: v}
+func (p *parser) literal(shape Shape) (*Node, error) {
+	a := &Node{Shape: shape, Text: p.tok.text, Pos: p.tok.pos}
 	return a, p.advance()
 }
 
 // word reads true, false or a leading name; operators are no names.
-func (p *parser) word() (*ast, error) {
+func (p *parser) word() (*Node, error) {
 	switch p.tok.text {
-	case "true":
-		return p.literal(boolValue(true))
-	case "false":
-		return p.literal(boolValue(false))
+	case "true", "false":
+		return p.literal(Boolean)
 	case "and", "or", "xor", "implies", "div", "mod":
 		return nil, p.expected("an expression")
 	default:
@@ -304,7 +315,7 @@ func (p *parser) word() (*ast, error) {
 	}
 }
 
-func (p *parser) bracket() (*ast, error) {
+func (p *parser) bracket() (*Node, error) {
 	pos := p.tok.pos
 	switch p.tok.text {
 	case "(":
@@ -320,7 +331,7 @@ func (p *parser) bracket() (*ast, error) {
 		if err := p.advance(); err != nil {
 			return nil, err
 		}
-		return &ast{shape: shapeEmpty, pos: pos}, p.take("}")
+		return &Node{Shape: Empty, Pos: pos}, p.take("}")
 	case "%":
 		return p.variable()
 	default:
@@ -328,17 +339,17 @@ func (p *parser) bracket() (*ast, error) {
 	}
 }
 
-func (p *parser) dollar() (*ast, error) {
+func (p *parser) dollar() (*Node, error) {
 	switch p.tok.text {
 	case "this", "index", "total":
-		a := &ast{shape: shapeDollar, text: p.tok.text, pos: p.tok.pos}
+		a := &Node{Shape: Dollar, Text: p.tok.text, Pos: p.tok.pos}
 		return a, p.advance()
 	default:
 		return nil, p.expected("$this, $index or $total")
 	}
 }
 
-func (p *parser) variable() (*ast, error) {
+func (p *parser) variable() (*Node, error) {
 	pos := p.tok.pos
 	if err := p.advance(); err != nil {
 		return nil, err
@@ -351,7 +362,7 @@ func (p *parser) variable() (*ast, error) {
 	if p.tok.kind == tokName && (name == "vs" || name == "ext") {
 		name += p.dashed()
 	}
-	return &ast{shape: shapeVariable, text: name, pos: pos}, p.advance()
+	return &Node{Shape: Variable, Text: name, Pos: pos}, p.advance()
 }
 
 // dashed takes the rest of an unquoted name that has dashes.
@@ -365,22 +376,28 @@ func (p *parser) dashed() string {
 }
 
 // numberOrQuantity reads 4, 4.5, 4 days or 4 'mg'.
-func (p *parser) numberOrQuantity() (*ast, error) {
-	v, err := numberLiteral(p.tok.text)
-	if err != nil {
-		return nil, syntaxError(p.lex.src, p.tok.pos, fhir.CodeInvalid, "%v", err)
-	}
-	a, err := p.literal(v)
+func (p *parser) numberOrQuantity() (*Node, error) {
+	a, err := p.literal(Number)
 	if err != nil {
 		return nil, err
 	}
-	switch word, calendar := calendarUnit(p.tok.text); {
+	switch word, calendar := CalendarWord(p.tok.text); {
 	case p.tok.kind == tokString:
-		a.val = quantityValue(v, strings.Clone(p.tok.text), false)
+		a.Shape, a.Unit = Quantity, p.tok.text
 	case p.tok.kind == tokName && calendar:
-		a.val = quantityValue(v, word, true)
+		a.Shape, a.Unit, a.Calendar = Quantity, word, true
 	default:
 		return a, nil
 	}
 	return a, p.advance()
+}
+
+// CalendarWord gives the singular of a unit that is a word: day for days.
+func CalendarWord(word string) (singular string, ok bool) {
+	singular = strings.TrimSuffix(word, "s")
+	switch singular {
+	case "year", "month", "week", "day", "hour", "minute", "second", "millisecond":
+		return singular, true
+	}
+	return "", false
 }

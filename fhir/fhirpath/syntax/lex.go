@@ -1,4 +1,4 @@
-package fhirpath
+package syntax
 
 import (
 	"strconv"
@@ -49,8 +49,9 @@ type lexer struct {
 	at  int
 }
 
-// syntaxError is a compile error at byte offset pos, told as a 1-based character.
-func syntaxError(src string, pos int, code, format string, args ...any) *fhir.Error {
+// Errorf is a *fhir.Error with status 400 about the expression src at byte
+// offset pos, told as a 1-based character.
+func Errorf(src string, pos int, code, format string, args ...any) *fhir.Error {
 	pos = min(pos, len(src))
 	e := fhir.Errorf(400, code, format, args...)
 	e.Issues[0].Diagnostics = "FHIRPath at character " + strconv.Itoa(utf8.RuneCountInString(src[:pos])+1) + ": " + e.Issues[0].Diagnostics
@@ -58,7 +59,7 @@ func syntaxError(src string, pos int, code, format string, args ...any) *fhir.Er
 }
 
 func (l *lexer) fail(pos int, format string, args ...any) (token, error) {
-	return token{}, syntaxError(l.src, pos, fhir.CodeInvalid, format, args...)
+	return token{}, Errorf(l.src, pos, fhir.CodeInvalid, format, args...)
 }
 
 // next reads one token.
@@ -104,7 +105,7 @@ func (l *lexer) skip() error {
 		case strings.HasPrefix(rest, "/*"):
 			end := strings.Index(rest[2:], "*/")
 			if end < 0 {
-				return syntaxError(l.src, l.at, fhir.CodeInvalid, "the comment is not closed, expected */")
+				return Errorf(l.src, l.at, fhir.CodeInvalid, "the comment is not closed, expected */")
 			}
 			l.at += end + 4
 		default:
@@ -197,7 +198,7 @@ func (l *lexer) quoted(kind tokenKind, end byte) (token, error) {
 func (l *lexer) escape() (rune, error) {
 	from := l.at
 	if l.at+1 >= len(l.src) {
-		return 0, syntaxError(l.src, from, fhir.CodeInvalid, "the expression ends inside an escape")
+		return 0, Errorf(l.src, from, fhir.CodeInvalid, "the expression ends inside an escape")
 	}
 	c := l.src[l.at+1]
 	l.at += 2
@@ -210,7 +211,7 @@ func (l *lexer) escape() (rune, error) {
 			return rune(n), nil
 		}
 	}
-	return 0, syntaxError(l.src, from, fhir.CodeInvalid, "unknown escape, expected one of \\' \\\" \\` \\\\ \\/ \\r \\n \\t \\f \\uXXXX")
+	return 0, Errorf(l.src, from, fhir.CodeInvalid, "unknown escape, expected one of \\' \\\" \\` \\\\ \\/ \\r \\n \\t \\f \\uXXXX")
 }
 
 // sign reads an operator or bracket, the longest that fits.
