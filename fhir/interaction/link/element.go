@@ -9,22 +9,26 @@ import (
 
 // isLink says whether a string that equals a fullUrl is a link: an element of
 // type uri, url, oid or uuid. A canonical never is (transaction rules), nor is
-// a name that only looks like one: where the fullUrl is a web address, uri
-// elements that identify (a definition's or extension's url, a code system's
-// system, meta.source) stay.
+// a uri that identifies: the url of a definition or extension, the system of a
+// code or identifier. A web address is not taken for a link in meta.source and
+// implicitRules either.
 func (m Map) isLink(res fhir.Resource, n fhir.Node) bool {
 	name, typ := m.typeOf(res, n)
 	switch typ {
 	case "url", "oid", "uuid":
 		return true
 	case "uri":
-		return strings.HasPrefix(n.Text(), "urn:") || !slices.Contains(names, name)
+		switch name {
+		case "url", "system", "namespace":
+			return false
+		case "source", "implicitRules":
+			return strings.HasPrefix(n.Text(), "urn:")
+		}
+		return true
 	default:
 		return false
 	}
 }
-
-var names = []string{"url", "system", "source", "namespace", "implicitRules"}
 
 // typeOf walks from the root of the resource down to n and gives the member n
 // stands in and its FHIR type, "" when it is unknown.

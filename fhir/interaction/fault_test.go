@@ -1,0 +1,111 @@
+package interaction_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"candela/store"
+)
+
+// faulty is a store that fails where it is told to.
+type faulty struct {
+	store.Store
+	fail error
+}
+
+func (f *faulty) Get(ctx context.Context, k store.Key) (store.Version, error) {
+	if f.fail != nil {
+		return store.Version{}, f.fail
+	}
+	return f.Store.Get(ctx, k)
+}
+
+func (f *faulty) Find(ctx context.Context, q store.Query) (store.Page, error) {
+	if f.fail != nil {
+		return store.Page{}, f.fail
+	}
+	return f.Store.Find(ctx, q)
+}
+
+func (f *faulty) Commit(ctx context.Context, ops ...store.Op) ([]store.Result, error) {
+	if f.fail != nil {
+		return nil, f.fail
+	}
+	return f.Store.Commit(ctx, ops...)
+}
+
+// send is one HTTP request; it gives the status, the headers and the body.
+func (s *server) send(t testing.TB, method, path, body string) (int, http.Header, string) {
+	t.Helper()
+	r, err := http.NewRequest(method, s.base+path, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Content-Type", "application/fhir+json")
+	res, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := io.ReadAll(res.Body)
+	if err := errors.Join(err, res.Body.Close()); err != nil {
+		t.Fatal(err)
+	}
+	return res.StatusCode, res.Header, string(text)
+}
+
+const secret = "MRN-SECRET-123"
+
+func TestStoreFaultsAreClearAndTellNothing(t *testing.T) {
+	broken := &faulty{Store: openStore(t, time.Now)}
+	s := open(t, broken, time.Now)
+	for _, c := range []struct {
+		fail   error
+		status int
+		code   string
+	}{
+		{store.ErrUnavailable, 503, "transient"}, {store.ErrFull, 507, "no-store"}, {store.ErrConflict, 409, "conflict"}, {store.ErrPrecondition, 412, "conflict"},
+		{store.ErrTooCostly, 400, "too-costly"}, {store.ErrTooLarge, 413, "too-long"}, {store.ErrCorrupt, 500, "exception"}, {store.ErrQuery, 400, "invalid"},
+		{context.DeadlineExceeded, 503, "timeout"}, {errors.New("boom"), 500, "exception"},
+	} {
+		broken.fail = fmt.Errorf("%s at /var/lib/x: %w", secret, c.fail)
+		for _, ask := range []struct{ method, path, body string }{
+			{"GET", "/Patient/1", ""}, {"GET", "/Patient?name=a", ""}, {"POST", "/Patient", `{"resourceType":"Patient"}`},
+			{"POST", "", `{"resourceType":"Bundle","type":"transaction","entry":[{"resource":{"resourceType":"Patient"},"request":{"method":"POST","url":"Patient"}}]}`},
+		} {
+			status, header, body := s.send(t, ask.method, ask.path, ask.body)
+			if status != c.status || !strings.Contains(body, `"code":"`+c.code+`"`) || strings.Contains(body, secret) || strings.Contains(body, "/var") {
+				t.Errorf("%v: %s %s gave %d %s, want %d %s", c.fail, ask.method, ask.path, status, body, c.status, c.code)
+			}
+			if status == 503 && header.Get("Retry-After") == "" {
+				t.Errorf("%v: 503 without Retry-After", c.fail)
+			}
+		}
+	}
+	if line, _ := s.log.text.Load().(string); !strings.Contains(line, "boom") {
+		t.Errorf("the operator is not told: %q", line)
+	}
+	broken.fail = nil
+	if status, _, body := s.send(t, "GET", "/Patient/_history", ""); status != 200 || !strings.Contains(body, `"total":0`) {
+		t.Errorf("something was stored: %d %s", status, body)
+	}
+}
+
+func TestClosedStoreIs503(t *testing.T) {
+	inner := openStore(t, time.Now)
+	s := open(t, inner, time.Now)
+	if err := inner.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if status, _, body := s.send(t, "GET", "/Patient/1", ""); status != 503 {
+		t.Errorf("got %d %s", status, body)
+	}
+	if status, _, body := s.send(t, "PUT", "/Patient/1", `{"resourceType":"Patient","id":"1"}`); status != 503 {
+		t.Errorf("got %d %s", status, body)
+	}
+}
