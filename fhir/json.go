@@ -239,11 +239,14 @@ func (s *scanner) name() ([]byte, error) {
 	return v, nil
 }
 
-// here names the present place by its top member only: deeper names may be
-// anything that a caller made up.
+// here names the present place by its top member, where that looks like an
+// element's name: any other name is a caller's own and may say anything.
 func (s *scanner) here() string {
 	for token := range s.dec.StackPointer().Tokens() {
-		return token
+		if isTypeName("A" + token) {
+			return token
+		}
+		break
 	}
 	return ""
 }

@@ -186,6 +186,18 @@ func TestT66_BrokenTextIs400(t *testing.T) {
 	}
 }
 
+func TestRefusalsNameTheirPlace(t *testing.T) {
+	for body, place := range map[string]string{
+		`{"resourceType":"Patient","name":[{"given":[1e999]}]}`: "name",
+		`{"resourceType":"Patient","x y":1e999}`:                "",
+		`{"resourceType":"Patient","name":[}`:                   "name",
+	} {
+		if e := refused(t, []byte(body), fhir.Limits{}); e.Issues[0].Expression != place {
+			t.Errorf("%s: place %q, want %q", body, e.Issues[0].Expression, place)
+		}
+	}
+}
+
 func TestRefusalsDoNotEchoValues(t *testing.T) {
 	for _, body := range []string{
 		`{"resourceType":"Patient","name":"Kowalski","name":"Kowalski"}`,
@@ -193,6 +205,8 @@ func TestRefusalsDoNotEchoValues(t *testing.T) {
 		`{"resourceType":"Patient","name":"Kowalski"`,
 		`{"resourceType":"Patient","name":"Kowalski` + strings.Repeat("x", 2<<20) + `"}`,
 		`{"resourceType":"Patient","name":["Kowalski",1e999]}`,
+		`{"resourceType":"Patient","Kowalski 1970":1,"Kowalski 1970":2}`,
+		`{"resourceType":"Patient","Kowalski 1970":1e999}`,
 	} {
 		if e := refused(t, []byte(body), fhir.Limits{}); strings.Contains(e.Error(), "Kowal") {
 			t.Errorf("the refusal of %.60s tells what was in it: %v", body, e)
