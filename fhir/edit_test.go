@@ -183,3 +183,16 @@ func sameButEmptyMeta(a, b map[string]json.RawMessage) bool {
 	}
 	return reflect.DeepEqual(a, b)
 }
+
+// Damaged bytes from a store show as a resource without content, never as a crash.
+func TestDamagedStoredBytes(t *testing.T) {
+	for _, raw := range []string{"", "{", `{"resourceType":"A"`, "\x00\x01", `[]`, `7`} {
+		r := fhir.Stored([]byte(raw))
+		if r.Type() != "" || r.ID() != "" || r.Root().Get("x").Exists() {
+			t.Errorf("%q has content", raw)
+		}
+		if _, err := r.Edited([]fhir.Edit{{From: 0, To: 0, With: []byte("x")}}); err == nil {
+			t.Errorf("%q was edited into a resource", raw)
+		}
+	}
+}

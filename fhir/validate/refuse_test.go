@@ -143,3 +143,25 @@ func TestNoTypeHasMoreThan64Elements(t *testing.T) {
 		}
 	}
 }
+
+// Item 17: an unknown property, an empty array, object or string and a duplicate
+// key never get in.
+func TestItem17_NeverLetIn(t *testing.T) {
+	check := structure(t)
+	for _, body := range []string{
+		`{"resourceType":"Patient","nickname":"x"}`,
+		`{"resourceType":"Patient","name":[]}`,
+		`{"resourceType":"Patient","name":[{}]}`,
+		`{"resourceType":"Patient","name":[{"family":""}]}`,
+		`{"resourceType":"Patient","gender":"male","gender":"female"}`,
+	} {
+		res, err := fhir.ParseResource([]byte(body), fhir.Limits{})
+		if err != nil {
+			continue
+		}
+		issues := check.Check(res, false)
+		if len(issues) != 1 || issues[0].Severity != fhir.SevError {
+			t.Errorf("%s: %v", body, issues)
+		}
+	}
+}
