@@ -256,22 +256,28 @@ func (t *transaction) inserted(err error) error {
 	return opError(op, raced(err, t.batch[op].Action))
 }
 
+// unknownTime is how long a commit asks for its outcome when the answer is lost.
+const unknownTime = 10 * time.Second
+
 // commit repeats itself while its outcome is unknown; the server answers the
 // same each time.
 func (t *transaction) commit(ctx context.Context) error {
 	if t.grant.seqs == 0 && len(t.swaps) == 0 {
 		return t.sess.AbortTransaction(ctx) // nothing was written but claims
 	}
-	for {
+	for begin := time.Now(); ; {
 		err := t.sess.CommitTransaction(ctx)
-		if err == nil || !hasLabel(err, "UnknownTransactionCommitResult") {
+		if err == nil {
+			return nil
+		}
+		unknown := hasLabel(err, "UnknownTransactionCommitResult") || selectionFailed(err)
+		if !unknown {
 			return classify("commit", err)
 		}
-		select {
-		case <-time.After(5 * time.Millisecond):
-		case <-ctx.Done():
-			return fmt.Errorf("whether the commit was done is not known: %w", classify("commit", err))
+		if time.Since(begin) > unknownTime || ctx.Err() != nil {
+			return fmt.Errorf("whether it was done is not known: %w: %w", classify("commit", err), store.ErrUnavailable)
 		}
+		time.Sleep(5 * time.Millisecond)
 	}
 }
 
