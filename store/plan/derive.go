@@ -209,10 +209,12 @@ func truncate(text string) string {
 	return text[:n]
 }
 
-// withoutScheme leaves out what most URIs begin with, so that a truncated key
-// tells more of them apart.
+// schemes are what most URIs begin with.
+var schemes = [...]string{"http://", "https://", "urn:oid:", "urn:uuid:"}
+
+// withoutScheme leaves the scheme out, so that a truncated key tells more URIs apart.
 func withoutScheme(uri string) string {
-	for _, scheme := range [...]string{"http://", "https://", "urn:oid:", "urn:uuid:"} {
+	for _, scheme := range schemes {
 		if rest, ok := strings.CutPrefix(uri, scheme); ok {
 			return rest
 		}

@@ -3,7 +3,6 @@ package plan
 import (
 	"encoding/binary"
 	"fmt"
-	"iter"
 	"strings"
 	"time"
 	"unsafe"
@@ -118,55 +117,69 @@ func (r *Row) Decode() error {
 	return nil
 }
 
-// Values yields the entries of one parameter, built-in ones included. The value
-// is valid until the next one.
-func (r *Row) Values(param string) iter.Seq2[store.Role, *store.Value] {
-	return func(yield func(store.Role, *store.Value) bool) {
-		if strings.HasPrefix(param, "_") && !r.builtin(param, yield) {
-			return
-		}
-		if r.Entries == nil {
-			r.unpack(param, yield)
-			return
-		}
-		for i := range r.Entries {
-			if r.Entries[i].Param == param && !yield(r.Entries[i].Role, &r.Entries[i].Value) {
-				return
-			}
+// each calls do with the values of one parameter, built-in ones included, until
+// it answers false. A value is valid only during its call.
+func (r *Row) each(param string, do func(*store.Value) bool) error {
+	if strings.HasPrefix(param, "_") && !r.builtin(param, do) {
+		return nil
+	}
+	if r.Entries == nil {
+		return r.unpack(param, do)
+	}
+	for i := range r.Entries {
+		if r.Entries[i].Param == param && !do(&r.Entries[i].Value) {
+			return nil
 		}
 	}
+	return nil
 }
 
-// builtin yields _id and _lastUpdated; false ends the walk.
-func (r *Row) builtin(param string, yield func(store.Role, *store.Value) bool) bool {
+// builtin does _id and _lastUpdated; false ends the walk.
+func (r *Row) builtin(param string, do func(*store.Value) bool) bool {
 	switch param {
 	case store.ParamID:
-		return yield(0, &store.Value{Kind: store.Code, Space: r.Key.Type, Name: r.Key.ID})
+		return do(&store.Value{Kind: store.Code, Space: r.Key.Type, Name: r.Key.ID})
 	case store.ParamUpdated:
 		t := store.OrderedTime(r.Time)
-		return yield(0, &store.Value{Kind: store.Range, Lo: t, Hi: t})
+		return do(&store.Value{Kind: store.Range, Lo: t, Hi: t})
 	}
 	return true
 }
 
-// unpack yields the values of param from the packed entries.
-func (r *Row) unpack(param string, yield func(store.Role, *store.Value) bool) {
+// unpack does the values of param from the packed entries.
+func (r *Row) unpack(param string, do func(*store.Value) bool) error {
 	rd := reader{data: r.packed}
+	var v store.Value
 	for rd.more() {
 		name := rd.text()
 		group := reader{data: rd.bytes()}
 		if name != param {
 			continue
 		}
-		var v store.Value
 		for group.more() {
 			v = store.Value{Parts: v.Parts[:0]}
-			if role := group.value(&v); !yield(role, &v) {
-				return
+			if group.value(&v); group.bad {
+				return errRow(r.RID)
+			}
+			if !do(&v) {
+				return nil
 			}
 		}
-		return
+		return nil
 	}
+	if rd.bad {
+		return errRow(r.RID)
+	}
+	return nil
+}
+
+// meets says whether some entry meets the test.
+func (r *Row) meets(t *store.Test) (met bool, err error) {
+	err = r.each(t.Param, func(v *store.Value) bool {
+		met = t.Cond.Met(v)
+		return !met
+	})
+	return met, err
 }
 
 // All is the entries, built-in ones included.
@@ -181,3 +194,158 @@ func errRow(rid store.RID) error {
 
 // textOf is b as a string without a copy: rows are never written again.
 func textOf(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
+
+// The fields a packed value has. A value is one byte of kind and role, one of
+// fields, then the fields in this order.
+const (
+	hasSpace = 1 << iota
+	hasName
+	hasText
+	hasRaw
+	hasLo
+	hasHi
+	isPoint // Hi equals Lo and is not written
+	hasParts
+)
+
+func appendText(dst []byte, s string) []byte {
+	dst = binary.AppendUvarint(dst, uint64(len(s)))
+	return append(dst, s...)
+}
+
+func fieldsOf(v *store.Value) (f byte) {
+	for i, s := range [...]string{v.Space, v.Name, v.Text, v.Raw} {
+		if s != "" {
+			f |= hasSpace << i
+		}
+	}
+	if v.Lo != nil {
+		f |= hasLo
+	}
+	switch {
+	case v.Hi != nil && v.Lo != nil && string(v.Hi) == string(v.Lo):
+		f |= isPoint
+	case v.Hi != nil:
+		f |= hasHi
+	}
+	if len(v.Parts) > 0 {
+		f |= hasParts
+	}
+	return f
+}
+
+func appendValue(dst []byte, role store.Role, v *store.Value) []byte {
+	f := fieldsOf(v)
+	dst = append(dst, byte(v.Kind)|byte(role)<<4, f)
+	for i, s := range [...]string{v.Space, v.Name, v.Text, v.Raw} {
+		if f&(hasSpace<<i) != 0 {
+			dst = appendText(dst, s)
+		}
+	}
+	if f&hasLo != 0 {
+		dst = appendText(dst, textOf(v.Lo))
+	}
+	if f&hasHi != 0 {
+		dst = appendText(dst, textOf(v.Hi))
+	}
+	if f&hasParts != 0 {
+		dst = binary.AppendUvarint(dst, uint64(len(v.Parts)))
+		for i := range v.Parts {
+			dst = appendValue(dst, 0, &v.Parts[i])
+		}
+	}
+	return dst
+}
+
+// reader walks packed bytes. After a fault bad is set and it reads zeros.
+type reader struct {
+	data []byte
+	at   int
+	bad  bool
+}
+
+func (r *reader) more() bool { return !r.bad && r.at < len(r.data) }
+
+func (r *reader) fail() {
+	r.bad = true
+	r.at = len(r.data)
+}
+
+func (r *reader) byte() byte {
+	if r.at >= len(r.data) {
+		r.fail()
+		return 0
+	}
+	r.at++
+	return r.data[r.at-1]
+}
+
+func (r *reader) uvarint() uint64 {
+	v, n := binary.Uvarint(r.data[r.at:])
+	if n <= 0 {
+		r.fail()
+		return 0
+	}
+	r.at += n
+	return v
+}
+
+func (r *reader) varint() int64 {
+	v, n := binary.Varint(r.data[r.at:])
+	if n <= 0 {
+		r.fail()
+		return 0
+	}
+	r.at += n
+	return v
+}
+
+func (r *reader) bytes() []byte {
+	n := r.uvarint()
+	if n > uint64(len(r.data)-r.at) {
+		r.fail()
+		return nil
+	}
+	b := r.data[r.at : r.at+int(n) : r.at+int(n)]
+	r.at += int(n)
+	return b
+}
+
+func (r *reader) text() string { return textOf(r.bytes()) }
+
+// value reads one packed value into v, whose Parts are used again, and gives its role.
+func (r *reader) value(v *store.Value) store.Role {
+	head, f := r.byte(), r.byte()
+	v.Kind = store.Kind(head & 0x0f)
+	for i, s := range [...]*string{&v.Space, &v.Name, &v.Text, &v.Raw} {
+		if f&(hasSpace<<i) != 0 {
+			*s = r.text()
+		}
+	}
+	if f&hasLo != 0 {
+		v.Lo = r.bytes()
+	}
+	switch {
+	case f&isPoint != 0:
+		v.Hi = v.Lo
+	case f&hasHi != 0:
+		v.Hi = r.bytes()
+	}
+	if f&hasParts != 0 {
+		r.parts(v)
+	}
+	return store.Role(head >> 4)
+}
+
+func (r *reader) parts(v *store.Value) {
+	n := r.uvarint()
+	if n > uint64(len(r.data)-r.at) {
+		r.fail()
+		return
+	}
+	for range n {
+		var part store.Value
+		r.value(&part)
+		v.Parts = append(v.Parts, part)
+	}
+}

@@ -1,0 +1,394 @@
+package plan
+
+import (
+	"slices"
+
+	"candela/store"
+)
+
+// strategy is how an arm finds the rows of a page: first what stands in no
+// order, then an ordered walk that may stop early, last what has no value to be
+// walked by. Without a walk there is only late.
+type strategy struct {
+	early []*source
+	walk  *walk
+	late  *source
+}
+
+// expected is how many hits of n must be read to fill a page when a share of
+// them matches; half as many again, since matches cluster.
+func expected(n int64, share float64, rows int) int64 {
+	if share <= 0 {
+		return n
+	}
+	return min(n, int64(float64(rows)*1.5/min(share, 1))+1)
+}
+
+// matches guesses how many rows of the type match all parts.
+func (a *arm) matches(found []*source) float64 {
+	n := float64(a.total)
+	low := n
+	for _, s := range found {
+		if a.total > 0 && s.sel > 0 {
+			n *= s.sel
+		}
+		if low == 0 || float64(s.n) < low {
+			low = float64(s.n)
+		}
+	}
+	if a.total == 0 {
+		return low
+	}
+	return min(n, low)
+}
+
+// collect adds the arm's rows to the page.
+func (a *arm) collect(t *top) error {
+	plan, err := a.strategy(t)
+	if err != nil {
+		return err
+	}
+	if plan.walk == nil {
+		a.r.explains(plan.late)
+		return a.feedRest(t, plan.late)
+	}
+	a.r.explains(plan.walk.source)
+	missing := t.at.set && len(t.sort) > 0 && !t.at.at.keys[0].ok
+	if t.at.back && missing {
+		if err := a.feedRest(t, plan.late); err != nil || t.full() {
+			return err
+		}
+	}
+	if !missing || t.at.back {
+		if err := a.feedWalk(t, plan); err != nil {
+			return err
+		}
+	}
+	if t.at.back || plan.late == nil || t.full() && t.items[t.size-1].at.keys[0].ok {
+		return nil
+	}
+	return a.feedRest(t, plan.late)
+}
+
+// feedWalk reads what stands in no order, then walks.
+func (a *arm) feedWalk(t *top, plan strategy) error {
+	for _, s := range plan.early {
+		if err := a.feed(t, s, nil, a.r.opt.Batch); err != nil {
+			return err
+		}
+	}
+	return a.feed(t, plan.walk.source, plan.walk, t.size)
+}
+
+// feedRest reads a source to its end, or in rid order as far as the page needs.
+func (a *arm) feedRest(t *top, s *source) error {
+	if s == nil {
+		return nil
+	}
+	if s.byRID && len(t.sort) == 0 {
+		return a.feed(t, s, &walk{source: s, exact: true}, a.firstRead(t, s))
+	}
+	return a.feed(t, s, nil, int(min(max(s.n+1, 16), int64(a.r.opt.Batch)*16)))
+}
+
+// firstRead is how many rows a walk in rid order begins with.
+func (a *arm) firstRead(t *top, s *source) int {
+	return int(min(expected(s.n+1, a.matches(a.found)/float64(s.n+1), t.size), int64(a.r.opt.Batch)))
+}
+
+// strategy compares what the ways to the page cost.
+func (a *arm) strategy(t *top) (strategy, error) {
+	base, err := a.best()
+	if err != nil {
+		return strategy{}, err
+	}
+	if len(t.sort) == 0 {
+		return a.unsorted(t, base)
+	}
+	cost := a.price(base)
+	plan := strategy{late: base}
+	timed, price, err := a.timed(t)
+	if err == nil && timed.walk != nil && price < cost {
+		plan, cost = timed, price
+	}
+	if err != nil || cost < few*a.r.opt.RowCost {
+		return plan, err
+	}
+	sorted, price, err := a.sortWalk(t, base)
+	if err == nil && sorted.walk != nil && price < cost {
+		plan = sorted
+	}
+	return plan, err
+}
+
+// unsorted: lists in rid order may stop early, so that a larger one can be cheaper.
+func (a *arm) unsorted(t *top, base *source) (strategy, error) {
+	if base.n < few {
+		return strategy{late: base}, nil
+	}
+	all, err := a.everything()
+	if err != nil {
+		return strategy{}, err
+	}
+	m := a.matches(a.found)
+	best, cost := base, a.price(base)
+	for _, s := range append(slices.Clone(a.found), base, all) {
+		if !s.byRID || s.n == 0 {
+			continue
+		}
+		if c := s.cost + expected(s.n, m/float64(s.n), t.size)*a.r.opt.RowCost; c < cost {
+			best, cost = s, c
+		}
+	}
+	return strategy{late: best}, nil
+}
+
+// sortWalk walks the index of the sort parameter, tests each row, and then
+// looks for what has no value in base.
+func (a *arm) sortWalk(t *top, base *source) (strategy, int64, error) {
+	param := t.sort[0].Param
+	scan, cut, err := a.sortIndex(param)
+	if err != nil || cut == nil {
+		return strategy{}, 0, err
+	}
+	n, err := a.size()
+	if err != nil {
+		return strategy{}, 0, err
+	}
+	t.bound(&scan, cut)
+	w := &walk{source: scanSource(param, "in order of "+param, []Scan{scan}, n), cut: cut}
+	price := expected(n, a.matches(a.found)/float64(n), t.size) * a.r.opt.RowCost
+	return strategy{walk: w, late: base}, price, nil
+}
+
+// sortIndex is the one index that a parameter's values are ordered in, if there is.
+func (a *arm) sortIndex(param string) (Scan, func(string) string, error) {
+	ordered := Scan{Index: Ordered, Hash: FieldHash(a.typ, param, Low)}
+	words := Scan{Index: Prefix, Hash: FieldHash(a.typ, param, Words)}
+	hasOrdered, err := a.any(ordered)
+	if err != nil {
+		return Scan{}, nil, err
+	}
+	hasWords, err := a.any(words)
+	switch {
+	case err != nil || hasOrdered == hasWords:
+		return Scan{}, nil, err
+	case hasOrdered:
+		return ordered, func(s string) string { return string(eight([]byte(s))) }, nil
+	}
+	return words, coarse, nil
+}
+
+// coarse is as much of a text as truncation keeps in order: it cuts whole runes.
+func coarse(s string) string { return s[:min(len(s), PrefixLen-3)] }
+
+// bound lets a walk begin at the cursor.
+func (t *top) bound(s *Scan, cut func(string) string) {
+	if !t.at.set || !t.at.at.keys[0].ok {
+		return
+	}
+	at := []byte(cut(t.at.at.keys[0].text))
+	switch {
+	case t.desc() && (s.To == nil || string(at) < string(s.To)):
+		s.To = at
+	case !t.desc() && (s.From == nil || string(at) > string(s.From)):
+		s.From = at
+	}
+}
+
+// timed walks (owner, value) or (value) in clock order, when the page is sorted
+// by the clock and the query has such tests.
+func (a *arm) timed(t *top) (strategy, int64, error) {
+	if t.sort[0].Role&store.Clock == 0 {
+		return strategy{}, 0, nil
+	}
+	scans, name, n, err := a.timedScans(few)
+	if err == nil && n >= few {
+		scans, name, n, err = a.timedScans(1 << 40)
+	}
+	if err != nil || scans == nil {
+		return strategy{}, 0, err
+	}
+	b := a.clockBounds(t.sort[0].Param)
+	if b.none || b.crossed() {
+		scans = nil
+	}
+	for i := range scans {
+		scans[i].From, scans[i].To = b.from, b.to
+		t.bound(&scans[i], func(s string) string { return s })
+		t.resume(&scans[i])
+	}
+	w := &walk{source: timedSource(name, scans, n), cut: func(s string) string { return s }, exact: true}
+	plan := strategy{walk: w}
+	price := expected(n, a.matches(a.found)/float64(max(n, 1)), t.size) * a.r.opt.RowCost
+	extra, err := a.untimed(&plan, b)
+	return plan, price + extra, err
+}
+
+// resume lets a walk in the exact order of the rows begin behind the cursor.
+func (t *top) resume(s *Scan) {
+	if k := t.at.at; t.at.set && len(t.sort) == 1 && k.keys[0].ok && len(k.keys[0].text) == 8 {
+		s.After = Hit{Order: []byte(k.keys[0].text), RID: k.rid}
+	}
+}
+
+func timedSource(name string, scans []Scan, n int64) *source {
+	s := &source{name: name, label: name + " by time", n: n}
+	s.open = func(_ *run, desc bool, hint int) (stream, error) {
+		streams := make([]stream, len(scans))
+		for i, scan := range scans {
+			scan.Desc, scan.Hint = desc, hint
+			streams[i] = &scanStream{scan: scan, name: name}
+		}
+		if len(streams) == 1 {
+			return streams[0], nil
+		}
+		return &mergeStream{heads: headsOf(streams), desc: desc}, nil
+	}
+	return s
+}
+
+// untimed adds what Timed lists miss: clocks that are missing come late, odd
+// ones and, where the walk is bounded below, wide ones early.
+func (a *arm) untimed(plan *strategy, b bounds) (price int64, err error) {
+	odd, err := a.narrowed(HashOfOdd(a.typ), "odd clock")
+	if err != nil {
+		return 0, err
+	}
+	plan.early = append(plan.early, odd)
+	if b.high != nil {
+		wide, err := a.narrowed(HashOfWide(a.typ), "wide clock")
+		if err != nil {
+			return 0, err
+		}
+		plan.early = append(plan.early, wide)
+	}
+	for _, s := range plan.early {
+		price += a.price(s)
+	}
+	if !b.ok {
+		plan.late, err = a.narrowed(HashOfUnclocked(a.typ), "no clock")
+	}
+	return price, err
+}
+
+// narrowed is a list together with the arm's own lists.
+func (a *arm) narrowed(h uint64, name string) (*source, error) {
+	scans := equal(h)
+	n, err := a.estimate(scans, few)
+	if err == nil && n >= few {
+		n, err = a.estimate(scans, 1<<40)
+	}
+	if err != nil {
+		return nil, err
+	}
+	s := scanSource(name, name, scans, n)
+	if n < 16 {
+		return s, nil
+	}
+	a.share(s)
+	if both := a.both(a.lists(append(slices.Clone(a.found), s))); both != nil {
+		return both, nil
+	}
+	return s, nil
+}
+
+// clockBounds is where tests of the clock leave matches.
+func (a *arm) clockBounds(param string) bounds {
+	var b bounds
+	for _, part := range a.parts {
+		if t, ok := part.(store.Test); ok && t.Param == param {
+			if o := boundsOf(&t.Cond); o.ok {
+				b = b.within(o)
+			}
+		}
+	}
+	return b
+}
+
+// timedScans are the Timed lists that hold every match but the untimed: of an
+// owner and a hot value, of an owner, or of a hot value.
+func (a *arm) timedScans(limit int64) (best []Scan, name string, n int64, err error) {
+	owners, hots := a.roleTests(store.Anchor), a.roleTests(store.Hot)
+	try := func(param string, hashes []uint64) error {
+		scans := make([]Scan, len(hashes))
+		for i, h := range hashes {
+			scans[i] = Scan{Index: Timed, Hash: h}
+		}
+		e, err := a.estimate(scans, limit)
+		if len(hashes) <= mostMerged && (best == nil || e < n) {
+			best, name, n = scans, param, e
+		}
+		return err
+	}
+	for _, hashes := range a.timedHashes(owners, hots) {
+		if err = try(hashes.name, hashes.list); err != nil {
+			return nil, "", 0, err
+		}
+	}
+	return best, name, n, nil
+}
+
+type namedHashes struct {
+	name string
+	list []uint64
+}
+
+// timedHashes are the choices of lists: each holds every match.
+func (a *arm) timedHashes(owners, hots [][]store.Test) (out []namedHashes) {
+	if len(owners) == 0 {
+		for _, hot := range hots {
+			h := namedHashes{name: hot[0].Param}
+			for _, t := range hot {
+				h.list = append(h.list, HashOfName(a.typ, t.Param, t.Cond.Name))
+			}
+			out = append(out, h)
+		}
+		return out
+	}
+	if len(hots) == 0 {
+		hots = [][]store.Test{{{}}}
+	}
+	for _, owner := range owners {
+		for _, hot := range hots {
+			h := namedHashes{name: owner[0].Param}
+			for _, o := range owner {
+				for _, t := range hot {
+					of := store.Value{Space: o.Cond.Space, Name: o.Cond.Name}
+					h.list = append(h.list, HashOfAnchored(a.typ, of, t.Param, "", t.Cond.Name, true))
+				}
+			}
+			out = append(out, h)
+		}
+	}
+	return out
+}
+
+// roleTests are the parts that are tests, or an Or of tests, of a role by
+// equality: each a list of alternatives.
+func (a *arm) roleTests(role store.Role) (out [][]store.Test) {
+	for _, part := range a.parts {
+		alternatives := []store.Expr{part}
+		if or, ok := part.(store.Or); ok {
+			alternatives = or
+		}
+		if tests := roleTests(alternatives, role); len(tests) > 0 {
+			out = append(out, tests)
+		}
+	}
+	return out
+}
+
+func roleTests(alternatives []store.Expr, role store.Role) (tests []store.Test) {
+	for _, x := range alternatives {
+		t, ok := x.(store.Test)
+		if !ok || t.Role&role == 0 || t.Cond.Name == "" {
+			return nil
+		}
+		if t.Cond.How != store.Is && (t.Cond.How != store.Named || role == store.Anchor) {
+			return nil
+		}
+		tests = append(tests, t)
+	}
+	return tests
+}

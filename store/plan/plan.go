@@ -1,0 +1,261 @@
+package plan
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"candela/store"
+)
+
+// Options say what a search may cost and what things cost on this engine. Zero
+// fields take the defaults.
+type Options struct {
+	Deadline time.Duration // of one Find; default 30 s
+	Budget   int64         // index entries one Find may read, a record counting as RowCost; default 50 million
+	RowCost  int64         // reading one forward record, in index entries; default 20
+	SeekCost int64         // starting a scan elsewhere, in index entries; default 20; some hundred over a network
+	Batch    int           // forward records asked for at once; default 1,000
+}
+
+func (o Options) filled() Options {
+	if o.Deadline == 0 {
+		o.Deadline = 30 * time.Second
+	}
+	if o.Budget == 0 {
+		o.Budget = 50_000_000
+	}
+	if o.RowCost == 0 {
+		o.RowCost = 20
+	}
+	if o.SeekCost == 0 {
+		o.SeekCost = 20
+	}
+	if o.Batch == 0 {
+		o.Batch = 1_000
+	}
+	return o
+}
+
+// Planner answers queries on one engine.
+type Planner struct {
+	engine Engine
+	opt    Options
+}
+
+// New makes a planner.
+func New(engine Engine, opt Options) *Planner {
+	return &Planner{engine: engine, opt: opt.filled()}
+}
+
+// Find answers q on a snapshot of its own. Errors: ErrQuery, ErrCursor,
+// ErrTooCostly (naming the parameter that was being read), and what the engine gives.
+func (p *Planner) Find(ctx context.Context, q store.Query) (store.Page, error) {
+	snap, err := p.engine.Snapshot(ctx)
+	if err != nil {
+		return store.Page{}, err
+	}
+	page, err := p.FindIn(ctx, snap, q)
+	return page, errors.Join(err, snap.Close())
+}
+
+// FindIn answers q on an open snapshot, such as that of a transaction.
+func (p *Planner) FindIn(ctx context.Context, snap Snapshot, q store.Query) (store.Page, error) {
+	if err := check(q); err != nil {
+		return store.Page{}, err
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, p.opt.Deadline, errDeadline)
+	defer cancel()
+	r := &run{ctx: ctx, snap: snap, opt: p.opt, q: q, top: snap.Top()}
+	page, err := r.page()
+	return page, r.explained(err)
+}
+
+func check(q store.Query) error {
+	if q.Count < 0 {
+		return fmt.Errorf("count %d is negative: %w", q.Count, store.ErrQuery)
+	}
+	for _, s := range q.Sort {
+		if s.Param == "" {
+			return fmt.Errorf("a sort without parameter: %w", store.ErrQuery)
+		}
+	}
+	return store.Check(q.Where, true)
+}
+
+var errDeadline = errors.New("deadline of the search")
+
+// run is one Find.
+type run struct {
+	ctx     context.Context
+	snap    Snapshot
+	opt     Options
+	q       store.Query
+	top     store.RID // rows above are newer than the first page
+	reading string    // the parameter whose index is being read
+	spent   int64
+	explain store.Explain
+}
+
+// scanned counts index entries, examined forward records.
+func (r *run) scanned(n int) error {
+	r.explain.Scanned += int64(n)
+	return r.spend(int64(n))
+}
+
+func (r *run) examined(n int) error {
+	r.explain.Examined += int64(n)
+	return r.spend(int64(n) * r.opt.RowCost)
+}
+
+func (r *run) spend(n int64) error {
+	if r.spent += n; r.spent > r.opt.Budget {
+		return fmt.Errorf("%s: %w", r.reading, store.ErrTooCostly)
+	}
+	if r.ctx.Err() != nil {
+		return context.Cause(r.ctx)
+	}
+	return nil
+}
+
+// explained makes our deadline and a caller's cancelled context known errors.
+func (r *run) explained(err error) error {
+	switch {
+	case err == nil || r.ctx.Err() == nil:
+		return err
+	case errors.Is(context.Cause(r.ctx), errDeadline):
+		return fmt.Errorf("%s: not done in %v: %w", r.reading, r.opt.Deadline, store.ErrTooCostly)
+	}
+	return fmt.Errorf("%w: %w", store.ErrUnavailable, r.ctx.Err())
+}
+
+// rows reads forward records in batches and hands them on.
+func (r *run) rows(rids []store.RID) ([]Row, error) {
+	if len(rids) == 0 {
+		return nil, nil
+	}
+	if err := r.examined(len(rids)); err != nil {
+		return nil, err
+	}
+	return r.snap.Rows(r.ctx, rids)
+}
+
+// arms gives one arm for each type of the query.
+func (r *run) arms() ([]*arm, error) {
+	types := r.q.Types
+	if len(types) == 0 {
+		var err error
+		if types, err = r.snap.Types(r.ctx); err != nil {
+			return nil, err
+		}
+	}
+	arms := make([]*arm, 0, len(types))
+	seen := map[string]bool{}
+	for _, typ := range types {
+		if !seen[typ] {
+			seen[typ] = true
+			arms = append(arms, newArm(r, typ, r.q.Where))
+		}
+	}
+	return arms, nil
+}
+
+func (r *run) page() (store.Page, error) {
+	page := store.Page{Total: -1}
+	at, err := openCursor(r.q)
+	if err != nil {
+		return page, err
+	}
+	if at.top != 0 && at.top < r.top {
+		r.top = at.top
+	}
+	arms, err := r.arms()
+	if err != nil {
+		return page, err
+	}
+	if r.q.Count > 0 {
+		err = r.fill(&page, arms, at)
+	}
+	if err == nil && (r.q.Total || r.q.Count == 0) {
+		err = r.total(&page, arms)
+	}
+	page.Explain = r.explain
+	return page, err
+}
+
+// fill finds the rows of the page and the cursors around it.
+func (r *run) fill(page *store.Page, arms []*arm, at cursor) error {
+	top := newTop(r.q, at, r.top)
+	for _, a := range arms {
+		if err := a.collect(top); err != nil {
+			return err
+		}
+	}
+	items := top.sorted()
+	more := len(items) > r.q.Count
+	items = items[:min(len(items), r.q.Count)]
+	if at.back {
+		for i, j := 0, len(items)-1; i < j; i, j = i+1, j-1 {
+			items[i], items[j] = items[j], items[i]
+		}
+	}
+	if len(items) > 0 {
+		next, prev := more, at.set
+		if at.back {
+			next, prev = true, more
+		}
+		if next {
+			page.Next = r.sealCursor(items[len(items)-1], false)
+		}
+		if prev {
+			page.Prev = r.sealCursor(items[0], true)
+		}
+	}
+	return r.versions(page, items)
+}
+
+// versions turns rows into versions: bodies are read once, for the whole page.
+func (r *run) versions(page *store.Page, items []*item) error {
+	bodies := map[store.RID]store.Version{}
+	if !r.q.NoRaw && len(items) > 0 {
+		rids := make([]store.RID, 0, len(items))
+		for _, it := range items {
+			rids = append(rids, it.row.RID)
+		}
+		found, err := r.snap.Bodies(r.ctx, rids)
+		if err != nil {
+			return err
+		}
+		for i := range found {
+			bodies[found[i].RID] = found[i]
+		}
+	}
+	for _, it := range items {
+		v, ok := bodies[it.row.RID]
+		if !ok && !r.q.NoRaw {
+			return fmt.Errorf("%v has an index but no body: %w", it.row.Key, store.ErrCorrupt)
+		}
+		v, err := r.version(v, &it.row)
+		if err != nil {
+			return err
+		}
+		page.Versions = append(page.Versions, v)
+	}
+	return nil
+}
+
+func (r *run) version(v store.Version, row *Row) (store.Version, error) {
+	if r.q.NoRaw {
+		v = store.Version{Key: row.Key, RID: row.RID, Number: row.Number, Seq: row.Seq, Time: row.Time, Action: store.Put}
+		if row.Number == 1 {
+			v.Action = store.Create
+		}
+	}
+	if !r.q.Entries {
+		return v, nil
+	}
+	var err error
+	v.Entries, err = row.All()
+	return v, err
+}

@@ -1,0 +1,257 @@
+package plan
+
+import (
+	"encoding/binary"
+	"math"
+	"slices"
+	"strings"
+
+	"candela/store"
+)
+
+// normal pushes Not down to tests and chains and flattens And in And, Or in Or,
+// so that drivers are seen wherever they stand.
+func normal(x store.Expr, not bool) store.Expr {
+	switch x := x.(type) {
+	case nil:
+		if not {
+			return store.Or{}
+		}
+		return store.And{}
+	case store.Not:
+		return normal(x.Of, !not)
+	case store.And:
+		return flatten(x, not, !not)
+	case store.Or:
+		return flatten(x, not, not)
+	}
+	if not {
+		return store.Not{Of: x}
+	}
+	return x
+}
+
+// flatten makes an And or an Or of normal parts; of one part, that part.
+func flatten(parts []store.Expr, not, and bool) store.Expr {
+	var out []store.Expr
+	for _, p := range parts {
+		n := normal(p, not)
+		if inner, ok := n.(store.And); ok && and {
+			out = append(out, inner...)
+			continue
+		}
+		if inner, ok := n.(store.Or); ok && !and {
+			out = append(out, inner...)
+			continue
+		}
+		out = append(out, n)
+	}
+	if len(out) == 1 {
+		return out[0]
+	}
+	if and {
+		return store.And(out)
+	}
+	return store.Or(out)
+}
+
+// driver is how an index answers a test: the union of scans holds every match.
+type driver struct {
+	scans []Scan
+	tight bool // and nothing else
+	none  bool // nothing can match
+}
+
+// driverOf is the index of a test on a type; ok is false when there is none.
+func driverOf(typ string, t *store.Test) (d driver, ok bool) {
+	c := &t.Cond
+	switch c.How {
+	case store.Is:
+		return driver{scans: equal(HashOf(typ, t.Param, c.Space, c.Name)), tight: c.Text == ""}, c.Space != "" || c.Name != ""
+	case store.Named:
+		return driver{scans: equal(HashOfName(typ, t.Param, c.Name)), tight: true}, c.Name != ""
+	case store.Starts:
+		return startsDriver(typ, t)
+	case store.Exactly:
+		return driver{scans: prefix(typ, t.Param, Words, c.Text)}, c.Text != ""
+	case store.Above:
+		return driver{scans: ancestors(typ, t.Param, c.Name)}, true
+	case store.All:
+		return tupleDriver(typ, t)
+	case store.Near:
+		return nearDriver(typ, t)
+	case store.Present, store.Within, store.Contains, store.Outside:
+		return driver{}, false
+	}
+	return rangeDriver(typ, t.Param, boundsOf(c))
+}
+
+func equal(hashes ...uint64) []Scan {
+	scans := make([]Scan, len(hashes))
+	for i, h := range hashes {
+		scans[i] = Scan{Index: Equal, Hash: h}
+	}
+	return scans
+}
+
+func prefix(typ, param string, edge byte, start string) []Scan {
+	key := []byte(truncate(start))
+	return []Scan{{Index: Prefix, Hash: FieldHash(typ, param, edge), From: key, To: key}}
+}
+
+// startsDriver: a Name asks for URIs, a Text for texts.
+func startsDriver(typ string, t *store.Test) (driver, bool) {
+	c := &t.Cond
+	if c.Name != "" {
+		return driver{scans: prefix(typ, t.Param, Paths, withoutScheme(c.Name))}, !schemeOnly(c.Name)
+	}
+	return driver{scans: prefix(typ, t.Param, Words, c.Text)}, c.Text != ""
+}
+
+// schemeOnly says whether a URI is (the beginning of) nothing but a scheme that
+// keys do not hold.
+func schemeOnly(uri string) bool {
+	return slices.ContainsFunc(schemes[:], func(s string) bool { return strings.HasPrefix(s, uri) })
+}
+
+// ancestors are the lists of all URIs that name lies below or is.
+func ancestors(typ, param, name string) []Scan {
+	hashes := []uint64{HashOf(typ, param, "", name)}
+	for i := range len(name) {
+		if name[i] != '/' {
+			continue
+		}
+		for _, root := range [...]string{name[:i], name[:i+1]} {
+			if h := HashOf(typ, param, "", root); root != "" && !slices.Contains(hashes, h) {
+				hashes = append(hashes, h)
+			}
+		}
+	}
+	return equal(hashes...)
+}
+
+// tupleDriver: the named parts share one key.
+func tupleDriver(typ string, t *store.Test) (driver, bool) {
+	var names []string
+	for i := range t.Cond.Parts {
+		switch c := &t.Cond.Parts[i]; {
+		case c.How == store.Is || c.How == store.Named:
+			names = append(names, c.Name)
+		case c.How < store.Inside || c.How > store.Before:
+			return driver{}, false // may be met by a part that has a name
+		}
+	}
+	return driver{scans: equal(HashOfTuple(typ, t.Param, names...))}, len(names) > 0
+}
+
+// nearDriver is the band of latitudes within the radius.
+func nearDriver(typ string, t *store.Test) (driver, bool) {
+	lat, ok := store.FloatOf(t.Cond.Lo)
+	if !ok || t.Cond.Radius < 0 || math.IsNaN(t.Cond.Radius) {
+		return driver{none: true}, true
+	}
+	const metresPerDegree = 111_000 // a little less than any, so that the band is wide enough
+	d := t.Cond.Radius/metresPerDegree + 1e-6
+	s := Scan{Index: Ordered, Hash: FieldHash(typ, t.Param, Low), From: store.OrderedFloat(lat - d), To: store.OrderedFloat(lat + d)}
+	return driver{scans: []Scan{s}}, true
+}
+
+// bounds is where the low ends of ranges that meet a condition lie, for ranges
+// no wider than Slack; wider ones may also lie below from when their high end
+// is at or behind high.
+type bounds struct {
+	from, to []byte // inclusive, eight bytes; nil: unbounded
+	high     []byte // nil: wider ones lie within from and to, too
+	none     bool
+	ok       bool // false: says nothing
+}
+
+func boundsOf(c *store.Cond) bounds {
+	b := bounds{ok: true}
+	switch c.How {
+	case store.Inside:
+		b.from, b.to = orNil(c.Lo), orNil(c.Hi)
+	case store.Overlaps:
+		b.from, b.high, b.to = slacked(c.Lo), orNil(c.Lo), orNil(c.Hi)
+	case store.Greater:
+		b.from, b.high, b.none = slacked(c.Hi), orNil(c.Hi), c.Hi == nil
+	case store.AtLeast:
+		b.from = orNil(c.Lo)
+		if c.Hi == nil {
+			break
+		}
+		if b.high = orNil(c.Hi); b.from != nil && string(slacked(c.Hi)) < string(b.from) {
+			b.from = slacked(c.Hi)
+		}
+	case store.Less, store.Before:
+		b.to, b.none = orNil(c.Lo), c.Lo == nil
+	case store.AtMost:
+		b.to = orNil(c.Hi)
+		if b.to != nil && string(orNil(c.Lo)) > string(b.to) {
+			b.to = orNil(c.Lo)
+		}
+	case store.After:
+		b.from, b.none = orNil(c.Hi), c.Hi == nil
+	default:
+		b.ok = false
+	}
+	return b
+}
+
+func orNil(v []byte) []byte {
+	if v == nil {
+		return nil
+	}
+	return eight(v)
+}
+
+// slacked is where ranges that reach v and are no wider than Slack begin.
+func slacked(v []byte) []byte {
+	if v == nil {
+		return nil
+	}
+	n := binary.BigEndian.Uint64(eight(v))
+	return binary.BigEndian.AppendUint64(nil, n-min(n, Slack))
+}
+
+// within narrows b to what also lies in o; right only where there is one range.
+func (b bounds) within(o bounds) bounds {
+	if o.from != nil && (b.from == nil || string(o.from) > string(b.from)) {
+		b.from = o.from
+	}
+	if o.to != nil && (b.to == nil || string(o.to) < string(b.to)) {
+		b.to = o.to
+	}
+	if o.high != nil && (b.high == nil || string(o.high) < string(b.high)) {
+		b.high = o.high // the lesser: an end may satisfy one condition only
+	}
+	b.none = b.none || o.none || b.crossed() && b.high == nil
+	b.ok = b.ok || o.ok
+	return b
+}
+
+func (b bounds) crossed() bool {
+	return b.from != nil && b.to != nil && string(b.from) > string(b.to)
+}
+
+func rangeDriver(typ, param string, b bounds) (driver, bool) {
+	if !b.ok || b.none {
+		return driver{none: b.none}, b.none
+	}
+	if b.from == nil && b.to == nil {
+		return driver{}, false
+	}
+	var d driver
+	if !b.crossed() {
+		d.scans = append(d.scans, Scan{Index: Ordered, Hash: FieldHash(typ, param, Low), From: b.from, To: b.to})
+	}
+	if b.high != nil && b.from != nil && param != store.ParamUpdated {
+		d.scans = append(d.scans, Scan{Index: Ordered, Hash: FieldHash(typ, param, High), From: b.high})
+	}
+	return d, len(d.scans) > 0
+}
+
+// label names a test for Explain.
+func label(t *store.Test) string {
+	return strings.TrimSpace(t.Param + " " + strings.TrimPrefix(t.Cond.Space+"|"+t.Cond.Name, "|") + t.Cond.Text)
+}
