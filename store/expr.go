@@ -54,7 +54,7 @@ const (
 	Is                      // Code, Link, URI: Space and Name equal; a Link's Text too, where c.Text is set
 	Named                   // Code: Name equal in any Space
 	Within                  // Code, Link: Space equal, any Name
-	Starts                  // Text, Code: v.Text, read from some word on, starts with c.Text; URI: v.Name is c.Name or lies below it (path segments)
+	Starts                  // Text, Code: v.Text, read from some word on, starts with c.Text; with c.Name, URI: v.Name is c.Name or lies below it (path segments)
 	Contains                // Text, Code: v.Text contains c.Text
 	Exactly                 // Text, Code: v.Raw equals c.Raw; c.Text, its folded form, lets an index answer
 	Above                   // URI: c.Name is v.Name or lies below it

@@ -118,8 +118,8 @@ func (c *Cond) Met(v *Value) bool {
 	case Within:
 		return (v.Kind == Code || v.Kind == Link) && v.Space == c.Space
 	case Starts:
-		if v.Kind == URI {
-			return below(v.Name, c.Name)
+		if c.Name != "" {
+			return v.Kind == URI && below(v.Name, c.Name)
 		}
 		return folded(v.Kind) && startsWord(v.Text, c.Text)
 	case Contains:

@@ -59,6 +59,16 @@ func TestContract(t *testing.T) {
 	}
 }
 
+// TestAnyPlan: estimates that are lies lead to every plan, and every plan gives
+// the same answers.
+func TestAnyPlan(t *testing.T) {
+	for seed, opt := range []plan.Options{{}, {SeekCost: 500, RowCost: 5, Batch: 2}, {SeekCost: 1, RowCost: 1000}, {SeekCost: 3, RowCost: 3}} {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			storetest.Random(t, opener(opt, rand.New(rand.NewPCG(7, uint64(seed)))))
+		})
+	}
+}
+
 // opener keeps a shelf for each folder, so that a reopen finds it.
 func opener(opt plan.Options, lies *rand.Rand) storetest.Opener {
 	shelves := map[string]*shelf{}

@@ -155,12 +155,12 @@ func raceReaders(e *env) {
 }
 
 func reopenKeeps(e *env) {
-	e.people()
+	e.dated(10)
 	all := e.past()
 	want := func() []string {
 		out := lines(e.history(store.Span{Count: 1000}).Versions)
-		out = append(out, e.ids(store.Query{Types: []string{"B"}, Where: isNamed("kind", "bp"), Sort: []store.Sort{{Param: "date", Desc: true, Role: store.Clock}}})...)
-		out = append(out, e.ids(store.Query{Types: []string{"A"}, Where: startsWith("name", "lund")})...)
+		out = append(out, e.ids(store.Query{Types: []string{"N"}, Where: isNamed("kind", "k1"), Sort: []store.Sort{{Param: "date", Desc: true, Role: store.Clock}}})...)
+		out = append(out, e.ids(store.Query{Types: []string{"N"}, Where: startsWith("name", "beginning 2")})...)
 		return append(out, lines(e.take(0, 17))...)
 	}
 	before := want()

@@ -14,10 +14,10 @@ import (
 	"candela/store"
 )
 
-// testRandom runs random programs of commits and queries against the store and
+// Random, a part of Run, runs random programs of commits and queries against the store and
 // against a naive model: both must say the same. Each program has types of its
 // own, so that one store serves all.
-func testRandom(t *testing.T, open Opener) {
+func Random(t *testing.T, open Opener) {
 	e := newEnv(t, open)
 	e.ctx = context.Background()
 	var programs atomic.Int64

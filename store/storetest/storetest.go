@@ -38,7 +38,7 @@ func Run(t *testing.T, open Opener) {
 		{"KV", testKV},
 		{"Race", testRace},
 		{"Reopen", testReopen},
-		{"Random", testRandom},
+		{"Random", Random},
 	} {
 		t.Run(suite.name, func(t *testing.T) { suite.run(t, open) })
 	}
