@@ -55,21 +55,36 @@ func (r reader) conds(p *Param, name, value string) ([]store.Cond, error) {
 	}
 }
 
-// prefixes are the comparisons of ordered types with what they ask of a range.
-var prefixes = map[string]store.How{
-	"eq": store.Inside, "ne": store.Outside, "gt": store.Greater, "lt": store.Less, "ge": store.AtLeast,
-	"le": store.AtMost, "sa": store.After, "eb": store.Before, "ap": store.Overlaps,
-}
-
-// cutPrefix takes a comparison prefix off; none is eq.
+// cutPrefix takes a comparison prefix off and gives what it asks of a range;
+// none is eq.
 func cutPrefix(name, value string) (how store.How, rest string, err error) {
 	if value == "" || value[0] < 'a' || value[0] > 'z' {
 		return store.Inside, value, nil
 	}
-	if how, ok := prefixes[value[:min(2, len(value))]]; ok {
-		return how, value[2:], nil
+	at := min(2, len(value))
+	switch value[:at] {
+	case "eq":
+		how = store.Inside
+	case "ne":
+		how = store.Outside
+	case "gt":
+		how = store.Greater
+	case "lt":
+		how = store.Less
+	case "ge":
+		how = store.AtLeast
+	case "le":
+		how = store.AtMost
+	case "sa":
+		how = store.After
+	case "eb":
+		how = store.Before
+	case "ap":
+		how = store.Overlaps
+	default:
+		return 0, "", invalid(name, "unknown prefix; use eq, ne, gt, lt, ge, le, sa, eb or ap")
 	}
-	return 0, "", invalid(name, "unknown prefix; use eq, ne, gt, lt, ge, le, sa, eb or ap")
+	return how, value[at:], nil
 }
 
 // compositeConds reads a$b: each way to meet every component.
@@ -157,9 +172,23 @@ func place(dst []store.Value, n fhir.Node) []store.Value {
 	return append(dst, store.Value{Kind: store.Place, Lo: store.OrderedFloat(latitude), Hi: store.OrderedFloat(longitude)})
 }
 
-// metres are the units of near.
-var metres = map[string]float64{
-	"": 1000, "km": 1000, "m": 1, "[mi_i]": 1609.344, "[mi_us]": 1609.347219, "mi": 1609.344, "[ft_i]": 0.3048, "[nmi_i]": 1852,
+// metres is the length of a unit of near; none is the kilometre.
+func metres(unit string) (float64, bool) {
+	switch unit {
+	case "", "km":
+		return 1000, true
+	case "m":
+		return 1, true
+	case "[mi_i]", "mi":
+		return 1609.344, true
+	case "[mi_us]":
+		return 1609.347219, true
+	case "[ft_i]":
+		return 0.3048, true
+	case "[nmi_i]":
+		return 1852, true
+	}
+	return 0, false
 }
 
 // defaultRadius is taken where near names no distance.
@@ -172,7 +201,7 @@ func nearConds(name, value string) ([]store.Cond, error) {
 		return nil, invalid(name, "use latitude|longitude|distance|unit")
 	}
 	parts = append(parts, "", "")[:4]
-	unit, known := metres[unescape(parts[3])]
+	unit, known := metres(unescape(parts[3]))
 	latitude, ok1 := degrees(parts[0], 90)
 	longitude, ok2 := degrees(parts[1], 180)
 	if !ok1 || !ok2 || !known {

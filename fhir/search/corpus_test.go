@@ -1,11 +1,13 @@
 package search
 
 import (
+	"errors"
 	"maps"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"candela/fhir"
@@ -203,5 +205,88 @@ func TestRoles(t *testing.T) {
 		if got := strings.Join(owner[typ], " "); got != want {
 			t.Errorf("owners of %s are %q, want %q", typ, got, want)
 		}
+	}
+}
+
+// Entries of one resource are its own: neither later resources nor others at the
+// same time touch them.
+func TestEntriesAreSafeToKeepAndConcurrent(t *testing.T) {
+	r, list := registry(t), examples(t)
+	alone := registry(t)
+	want := make([]string, len(list))
+	for i, res := range list {
+		want[i] = showEntries(t, alone, res)
+	}
+	var wait sync.WaitGroup
+	for worker := range 4 {
+		wait.Go(func() {
+			kept := make([][]store.Entry, len(list))
+			for n := range list {
+				i := (n + worker*50) % len(list)
+				kept[i], _ = r.Entries(list[i])
+			}
+			for i, entries := range kept {
+				if got := showList(entries); got != want[i] {
+					t.Errorf("%s/%s:\n got %s\nwant %s", list[i].Type(), list[i].ID(), got, want[i])
+				}
+			}
+		})
+	}
+	wait.Wait()
+}
+
+func showEntries(t *testing.T, r *Registry, res fhir.Resource) string {
+	t.Helper()
+	entries, err := r.Entries(res)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return showList(entries)
+}
+
+func showList(entries []store.Entry) string {
+	var out strings.Builder
+	for _, e := range entries {
+		out.WriteString(showEntry(e) + "\n")
+	}
+	return out.String()
+}
+
+// A hostile resource cannot multiply its index without end.
+func TestCombinationsAreBounded(t *testing.T) {
+	r := registry(t)
+	codings := strings.TrimSuffix(strings.Repeat(`{"code":"x"},`, 200), ",")
+	concept := `{"coding":[` + codings + `]}`
+	_, err := r.Entries(resource(t, `{"resourceType":"Observation","code":`+concept+`,"valueCodeableConcept":`+concept+`}`))
+	var e *fhir.Error
+	if !errors.As(err, &e) || e.Status != 422 || e.Issues[0].Code != fhir.CodeTooCostly {
+		t.Errorf("200 × 200 combinations: %v", err)
+	}
+	if _, err := r.Entries(resource(t, `{"resourceType":"Colour"}`)); err == nil {
+		t.Error("an unknown type was indexed")
+	}
+}
+
+// Passing over parameters whose root members are absent changes no entry.
+func TestPassingOverAbsentMembersLosesNothing(t *testing.T) {
+	r, all := registry(t), registry(t)
+	for _, typ := range all.spec.Resources() {
+		for _, p := range all.Params(typ) {
+			p.need = [2]uint64{}
+		}
+	}
+	for _, res := range append(examples(t), bundled(t, 2)...) {
+		if got, want := showEntries(t, r, res), showEntries(t, all, res); got != want {
+			t.Errorf("%s/%s:\n got %s\nwant %s", res.Type(), res.ID(), got, want)
+		}
+	}
+}
+
+// (Condition, subject) is defined twice; the one named after the type counts.
+func TestTwiceDefinedParameter(t *testing.T) {
+	r := registry(t)
+	p, ok := r.Param("Condition", "subject")
+	if !ok || p.URL != "http://hl7.org/fhir/SearchParameter/Condition-subject" {
+		t.Errorf("Condition.subject is %+v", p)
 	}
 }

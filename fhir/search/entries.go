@@ -225,8 +225,9 @@ func (x *extraction) appendValues(dst []store.Value, p *Param, item fhirpath.Ite
 		return x.quantity(dst, item)
 	case Special:
 		return place(dst, item.Node)
+	default: // a composite has values through its components only
+		return dst
 	}
-	return dst
 }
 
 // extension is the value of an extension that an expression ends in.

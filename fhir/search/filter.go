@@ -93,20 +93,20 @@ func (f *filters) chain(types []string, head, rest, value string, depth int) (st
 		}
 		targets = []string{typ}
 	}
-	var any store.Or
+	var union store.Or
 	for _, target := range targets {
 		of, known, err := f.filter([]string{target}, rest, value, depth+1)
 		if err != nil {
 			return nil, true, err
 		}
 		if known && of != nil {
-			any = append(any, store.Via{Param: p.Code, Type: target, Of: of})
+			union = append(union, store.Via{Param: p.Code, Type: target, Of: of})
 		}
 	}
-	if len(any) == 1 {
-		return any[0], true, nil
+	if len(union) == 1 {
+		return union[0], true, nil
 	}
-	return any, len(any) > 0, nil
+	return union, len(union) > 0, nil
 }
 
 // has reads Type:param:rest: some resource of Type that points here by param
@@ -145,22 +145,22 @@ func (f *filters) test(types []string, p *Param, name, modifier, value string) (
 	if len(values) == 0 {
 		return nil, invalid(name, "the value is empty")
 	}
-	var any store.Or
+	var union store.Or
 	for _, v := range values {
 		param, conds, err := f.modified(types, p, name, modifier, v)
 		if err != nil {
 			return nil, err
 		}
 		for _, c := range conds {
-			any = append(any, store.Test{Param: param, Role: roleOf(types, p), Cond: c})
+			union = append(union, store.Test{Param: param, Role: roleOf(types, p), Cond: c})
 		}
 	}
-	if f.tests += len(any); f.tests > maxTests {
+	if f.tests += len(union); f.tests > maxTests {
 		return nil, fhir.Errorf(400, fhir.CodeTooCostly, "the search has too many alternatives; name the types of the references")
 	}
-	var x store.Expr = any
-	if len(any) == 1 {
-		x = any[0]
+	var x store.Expr = union
+	if len(union) == 1 {
+		x = union[0]
 	}
 	if modifier == "not" {
 		return store.Not{Of: x}, nil
@@ -211,7 +211,7 @@ func (f *filters) modified(types []string, p *Param, name, modifier, value strin
 		conds, err = textConds(store.Starts, name, unescape(value))
 	case p.Type == Reference && modifier == "identifier":
 		param = p.identifier
-		conds, err = f.tokenConds(&identifierParam, name, value)
+		conds, err = f.tokenConds(identifierParam(), name, value)
 	case p.Type == Reference && slices.Contains(p.Targets, modifier):
 		conds, err = f.typedLink(p, name, modifier, unescape(value))
 	default:

@@ -129,13 +129,13 @@ func (s *parsing) typesOf(params fhir.Params) error {
 
 func (s *parsing) one(p fhir.Param) error {
 	base, _, _ := strings.Cut(p.Name, ":")
-	if read, ok := results[base]; ok {
+	if read := result(base); read != nil {
 		if err := s.single(base, p); err != nil {
 			return err
 		}
 		return read(s, p)
 	}
-	if notBuilt[base] {
+	if notBuilt(base) {
 		return fhir.Errorf(400, fhir.CodeNotSupported, "search parameter %s is not supported", base)
 	}
 	x, known, err := s.filter(s.types, p.Name, p.Value, 0)
@@ -203,7 +203,7 @@ func (r *Registry) Criteria(typ, query string, opt Options) (store.Query, error)
 	}
 	for _, one := range params {
 		base, _, _ := strings.Cut(one.Name, ":")
-		if _, ok := results[base]; ok || base == "_type" {
+		if result(base) != nil || base == "_type" {
 			return store.Query{}, invalid(one.Name, "selects nothing and cannot stand in criteria")
 		}
 		if one.Value == "" {
@@ -221,24 +221,38 @@ func (r *Registry) Criteria(typ, query string, opt Options) (store.Query, error)
 	return q, nil
 }
 
-// results are the parameters that shape the answer and select nothing.
-var results = map[string]func(*parsing, fhir.Param) error{
-	"_count":      (*parsing).count,
-	"_sort":       (*parsing).sort,
-	"_total":      (*parsing).total,
-	"_summary":    (*parsing).summary,
-	"_elements":   (*parsing).elements,
-	"_include":    (*parsing).include,
-	"_revinclude": (*parsing).include,
-	"_format":     (*parsing).keep,
-	"_pretty":     (*parsing).keep,
-	"_contained":  (*parsing).contained,
+// result is the reader of a parameter that shapes the answer and selects
+// nothing; nil for any other.
+func result(name string) func(*parsing, fhir.Param) error {
+	switch name {
+	case "_count":
+		return (*parsing).count
+	case "_sort":
+		return (*parsing).sort
+	case "_total":
+		return (*parsing).total
+	case "_summary":
+		return (*parsing).summary
+	case "_elements":
+		return (*parsing).elements
+	case "_include", "_revinclude":
+		return (*parsing).include
+	case "_format", "_pretty":
+		return (*parsing).keep
+	case "_contained":
+		return (*parsing).contained
+	}
+	return nil
 }
 
-// notBuilt are the parameters of R4 search that this server refuses, because
-// leaving one out would answer another question.
-var notBuilt = map[string]bool{
-	"_text": true, "_content": true, "_list": true, "_filter": true, "_query": true, "_containedType": true,
+// notBuilt says that a parameter of R4 search is refused, because leaving it out
+// would answer another question.
+func notBuilt(name string) bool {
+	switch name {
+	case "_text", "_content", "_list", "_filter", "_query", "_containedType":
+		return true
+	}
+	return false
 }
 
 // single refuses a second, different value of a parameter that may stand once.

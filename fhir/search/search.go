@@ -236,21 +236,21 @@ func compilePath(spec *r4.Spec, expression, root string) (*fhirpath.Expr, error)
 // compartment of owner ("Patient/1"). A type that is no member of the
 // compartment gives a condition that never holds.
 func (r *Registry) Compartment(owner fhir.Reference, typ string) store.Expr {
-	any := store.Or{}
+	union := store.Or{}
 	if typ == owner.Type && r.spec.Compartment(owner.Type) != nil {
-		any = append(any, store.Test{Param: "_id", Cond: store.Cond{How: store.Is, Space: typ, Name: owner.ID}})
+		union = append(union, store.Test{Param: "_id", Cond: store.Cond{How: store.Is, Space: typ, Name: owner.ID}})
 	}
 	for _, code := range r.spec.Compartment(owner.Type)[typ] {
 		p, ok := r.Param(typ, code)
 		if !ok || p.Type != Reference {
 			continue
 		}
-		any = append(any, store.Test{Param: code, Role: p.Role, Cond: store.Cond{How: store.Is, Space: owner.Type, Name: owner.ID}})
+		union = append(union, store.Test{Param: code, Role: p.Role, Cond: store.Cond{How: store.Is, Space: owner.Type, Name: owner.ID}})
 	}
-	if len(any) == 1 {
-		return any[0]
+	if len(union) == 1 {
+		return union[0]
 	}
-	return any
+	return union
 }
 
 // CompartmentTypes are the types that can be in compartments of the given kind,

@@ -61,7 +61,10 @@ func (x *extraction) uri(dst []store.Value, item fhirpath.Item) []store.Value {
 	if item.Node.Kind() != fhir.String {
 		return dst
 	}
-	whole := x.names.of(item.Node)
+	whole := item.Node.Text()
+	if item.Type == "canonical" { // profiles: few, and in many resources
+		whole = x.names.of(item.Node)
+	}
 	if whole == "" {
 		return dst
 	}

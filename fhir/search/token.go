@@ -1,9 +1,12 @@
 package search
 
 import (
+	"bytes"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"candela/fhir"
 	"candela/fhir/fhirpath"
@@ -32,7 +35,7 @@ func (x *extraction) token(dst []store.Value, p *Param, item fhirpath.Item) []st
 	case "string", "markdown", "System.String":
 		return appendName(dst, strings.ToLower(item.Text()))
 	case "boolean", "id", "uri", "url", "canonical", "oid", "uuid", "integer", "positiveInt", "unsignedInt", "decimal":
-		return appendName(dst, x.names.of(n))
+		return appendName(dst, n.Text())
 	case "System.Boolean":
 		return appendName(dst, item.Text())
 	}
@@ -181,7 +184,9 @@ func (r reader) caseMatters(p *Param) bool {
 }
 
 // identifierParam reads the value of :identifier: a token on Identifier.
-var identifierParam = Param{Type: Token, shape: shape{types: []string{"Identifier"}, exact: true}}
+func identifierParam() *Param {
+	return &Param{Type: Token, shape: shape{types: []string{"Identifier"}, exact: true}}
+}
 
 // ofType reads system|code|value, all three.
 func (f *filters) ofType(p *Param, name, value string) (string, []store.Cond, error) {
@@ -194,35 +199,15 @@ func (f *filters) ofType(p *Param, name, value string) (string, []store.Cond, er
 }
 
 // names keeps one copy of strings that stand in millions of resources (code
-// system URLs, units, status codes, displays of codes), so that indexing a
-// resource does not allocate them anew. It is bounded and never holds free text.
-type names struct {
-	mu     sync.RWMutex
-	known  map[string]string
-	folded map[string]string
-}
-
-const (
-	maxNames   = 1 << 14
-	maxNameLen = 160
-)
+// system URLs, units, codes, displays of codes), so that indexing a resource
+// does not allocate them anew. It is bounded and never holds free text.
+type names struct{ known, folded terms }
 
 func newNames() *names {
-	return &names{known: map[string]string{}, folded: map[string]string{}}
-}
-
-// plain strips the quotes of a JSON string without escapes; ok is false for any other node.
-func plain(n fhir.Node) ([]byte, bool) {
-	if n.Kind() != fhir.String {
-		return nil, false
-	}
-	raw := n.Raw()
-	for _, c := range raw {
-		if c == '\\' {
-			return nil, false
-		}
-	}
-	return raw[1 : len(raw)-1], len(raw) <= maxNameLen
+	n := &names{}
+	n.known.seen.Store(&map[string]string{})
+	n.folded.seen.Store(&map[string]string{})
+	return n
 }
 
 // of is the node's text from the table.
@@ -231,18 +216,11 @@ func (t *names) of(n fhir.Node) string {
 	if !ok {
 		return n.Text()
 	}
-	t.mu.RLock()
-	s, ok := t.known[string(raw)]
-	t.mu.RUnlock()
-	if ok {
+	if s, ok := t.known.get(raw); ok {
 		return s
 	}
-	s = string(raw)
-	t.mu.Lock()
-	if len(t.known) < maxNames {
-		t.known[s] = s
-	}
-	t.mu.Unlock()
+	s := string(raw)
+	t.known.add(s, s)
 	return s
 }
 
@@ -253,21 +231,64 @@ func (t *names) foldOf(n fhir.Node, keep bool) string {
 	if !ok {
 		return fold(n.Text())
 	}
-	t.mu.RLock()
-	s, ok := t.folded[string(raw)]
-	t.mu.RUnlock()
-	if ok {
+	if s, ok := t.folded.get(raw); ok {
 		return s
 	}
 	text := string(raw)
-	s = fold(text)
-	if !keep {
-		return s
+	s := fold(text)
+	if keep {
+		t.folded.add(text, s)
 	}
-	t.mu.Lock()
-	if len(t.folded) < maxNames {
-		t.folded[text] = s
-	}
-	t.mu.Unlock()
 	return s
+}
+
+// Bounds of a table: terms, and bytes of one.
+const (
+	maxTerms   = 1 << 14
+	maxTermLen = 160
+)
+
+// plain strips the quotes of a short JSON string without escapes; ok is false
+// for any other node.
+func plain(n fhir.Node) (text []byte, ok bool) {
+	raw := n.Raw()
+	if n.Kind() != fhir.String || len(raw) > maxTermLen || bytes.IndexByte(raw, '\\') >= 0 {
+		return nil, false
+	}
+	return raw[1 : len(raw)-1], true
+}
+
+// terms is a table that is read without a lock: new terms wait in fresh until
+// they were missed often enough to pay for a copy of the whole.
+type terms struct {
+	seen   atomic.Pointer[map[string]string]
+	mu     sync.Mutex
+	fresh  map[string]string
+	missed int
+}
+
+func (t *terms) get(raw []byte) (string, bool) {
+	s, ok := (*t.seen.Load())[string(raw)]
+	return s, ok
+}
+
+func (t *terms) add(key, value string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	seen := *t.seen.Load()
+	if len(seen) >= maxTerms {
+		return
+	}
+	if t.fresh == nil {
+		t.fresh = map[string]string{}
+	}
+	t.fresh[key] = value
+	if t.missed++; t.missed < 16+len(seen)/4 {
+		return
+	}
+	all := make(map[string]string, len(seen)+len(t.fresh))
+	maps.Copy(all, seen)
+	maps.Copy(all, t.fresh)
+	t.seen.Store(&all)
+	t.fresh, t.missed = nil, 0
 }
