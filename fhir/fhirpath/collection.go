@@ -59,7 +59,7 @@ func all(r *run, k *call, _ *Item, in, out []Item) ([]Item, error) {
 }
 
 // maxRepeat bounds repeat(), whose projection may make new values for ever.
-const maxRepeat = 100_000
+const maxRepeat = 10_000
 
 func repeat(r *run, k *call, _ *Item, in, out []Item) ([]Item, error) {
 	from, next := len(out), 0

@@ -130,8 +130,11 @@ func (e *Expr) Append(dst []Item, env Env, focus Item) ([]Item, error) {
 		buf = new(Buffer)
 	}
 	r := &buf.run
-	r.buf, r.env, r.model, r.focus = buf, env, e.model, focus
+	r.buf, r.env, r.model, r.focus, r.spent = buf, env, e.model, focus, 0
 	out, err := e.run(r, &r.focus, dst)
+	if err == nil && r.spent > maxCompared {
+		err = fhir.Errorf(422, fhir.CodeTooCostly, "FHIRPath: more than %d comparisons", maxCompared)
+	}
 	r.env, r.focus, r.total = Env{}, Item{}, nil
 	return out, err
 }

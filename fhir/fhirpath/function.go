@@ -48,6 +48,7 @@ type function struct {
 type call struct {
 	name   string
 	args   []evaluator
+	fixed  []*syntax.Node // string literals among the arguments
 	test   *typeTest
 	falls  []bool         // sort(): key i falls
 	regex  *regexp.Regexp // matches() and such with a literal
@@ -120,6 +121,10 @@ func (c *compiler) arguments(k *call, f function, left compiled, a *syntax.Node,
 			}
 		}
 		k.args = append(k.args, x.evaluator())
+		if arg.Shape != syntax.String {
+			arg = nil
+		}
+		k.fixed = append(k.fixed, arg)
 	}
 	return first, nil
 }
@@ -202,6 +207,9 @@ func (r *run) list(k *call, this *Item, i int) ([]Item, error) {
 
 // textArg reads argument i as a string; ok is false when it is empty.
 func (r *run) textArg(k *call, this *Item, i int) (text string, ok bool, err error) {
+	if lit := k.fixed[i]; lit != nil {
+		return lit.Text, true, nil
+	}
 	var v system.Value
 	if ok, err = r.one(k.args[i], this, "an argument of "+k.name+"()", &v); err != nil || !ok {
 		return "", false, err
@@ -224,8 +232,15 @@ func (r *run) intArg(k *call, this *Item, i int) (n int, ok bool, err error) {
 	return int(v.Number), true, nil
 }
 
+// maxCompared bounds the comparisons of one evaluation: distinct(), |, in and
+// such compare each with each.
+const maxCompared = 10_000_000
+
 // has says whether list holds an item equal to it.
 func (r *run) has(list []Item, it *Item) bool {
+	if r.spent += len(list); r.spent > maxCompared {
+		return true // Append tells; true keeps collections from growing on
+	}
 	for i := range list {
 		if r.equal(&list[i], it) == yes {
 			return true

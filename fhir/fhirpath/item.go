@@ -78,16 +78,25 @@ func (r *run) loadQuantity(it *Item, v *system.Value) bool {
 	if !v.Read(system.KindQuantity, string(number.Raw())) {
 		return false
 	}
-	code := it.Node.Get("code")
-	if it.Node.Get("system").Text() != ucumSystem || !code.Exists() {
-		if unit := it.Node.Get("unit"); unit.Exists() {
+	code, space := it.Node.Get("code"), it.Node.Get("system")
+	if code.Kind() != fhir.String || space.Kind() != fhir.String || !textIs(space, ucumSystem) {
+		if unit := it.Node.Get("unit"); unit.Kind() == fhir.String {
 			code = unit
 		}
 	}
-	if code.Exists() {
-		v.Unit = code.Text()
+	if code.Kind() == fhir.String {
+		v.Unit = r.unit(code)
 	}
 	return true
+}
+
+// unit is a unit's text; the few codes that repeat are kept once.
+func (r *run) unit(code fhir.Node) string {
+	raw := code.Raw()
+	if bytes.IndexByte(raw, '\\') >= 0 {
+		return code.Text()
+	}
+	return r.name(raw[1 : len(raw)-1])
 }
 
 // Bool is the item's truth; ok is false when it is no boolean.

@@ -23,6 +23,7 @@ type run struct {
 	model Model
 	focus Item
 	index int    // $index
+	spent int    // comparisons
 	total []Item // $total
 }
 

@@ -12,7 +12,6 @@ import (
 	"strings"
 
 	"github.com/cockroachdb/apd/v3"
-
 )
 
 // Kind is the System type of a value.
