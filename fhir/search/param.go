@@ -179,7 +179,7 @@ var clocks = [...]string{
 
 // hotNames are the last element names of tokens that clinical queries combine
 // with a patient or read newest first.
-var hotNames = [...]string{"code", "category", "status", "type", "class", "clinicalStatus", "intent", "vaccineCode", "verificationStatus", "lifecycleStatus"}
+var hotNames = [...]string{"code", "category", "status", "type", "class", "clinicalStatus", "intent", "vaccineCode", "medication", "verificationStatus", "lifecycleStatus"}
 
 // assignRoles marks the owner references, the hot tokens and the one clock of a type.
 func (r *Registry) assignRoles(t *typeParams) {
