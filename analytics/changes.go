@@ -69,10 +69,12 @@ func (r *Runner) touch(ctx context.Context, v store.Version, touched map[string]
 
 // mark reads whom a record is about.
 func mark(raw []byte, touched map[string]bool) {
-	if len(raw) == 0 {
-		return
+	if len(raw) > 0 {
+		markNode(fhir.Stored(raw).Root(), touched)
 	}
-	root := fhir.Stored(raw).Root()
+}
+
+func markNode(root fhir.Node, touched map[string]bool) {
 	for _, element := range []string{"subject", "patient"} {
 		to := fhir.ParseReference(root.Path(element, "reference").Text())
 		if to.Type == "Patient" {
@@ -85,7 +87,7 @@ func mark(raw []byte, touched map[string]bool) {
 func (r *Runner) users(ctx context.Context, medication string, touched map[string]bool) error {
 	for _, kind := range []string{"MedicationRequest", "MedicationStatement"} {
 		query := fhir.Params{{Name: "medication", Value: "Medication/" + medication}}
-		err := r.door.Each(ctx, kind, query, func(res fhir.Resource, _ string) { mark(res.Raw(), touched) })
+		err := r.door.Each(ctx, kind, query, func(root fhir.Node, _ string) { markNode(root, touched) })
 		if err != nil {
 			return err
 		}

@@ -3,6 +3,7 @@ package profile
 import (
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"candela/fhir"
@@ -51,8 +52,7 @@ func counts(status string) bool {
 }
 
 // observe reads the facts of one Observation into the profile.
-func (p *Profile) observe(res fhir.Resource, source string) {
-	root := res.Root()
+func (p *Profile) observe(root fhir.Node, source string) {
 	at, known := observedAt(root)
 	if !counts(root.Get("status").Text()) || !known {
 		return
@@ -143,11 +143,11 @@ func codesOf(concept fhir.Node) []Code {
 }
 
 // codeList is the search value that finds everything in codes.
-func codeList() string {
+var codeList = sync.OnceValue(func() string {
 	all := make([]string, 0, len(codes))
 	for code := range codes {
 		all = append(all, loinc+"|"+code)
 	}
 	slices.Sort(all)
 	return strings.Join(all, ",")
-}
+})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -63,6 +64,24 @@ func read(t testing.TB, page int, resources ...string) profile.Profile {
 		t.Fatal(err)
 	}
 	return p
+}
+
+// TestOf: records at hand give the same profile as records behind a door.
+func TestOf(t *testing.T) {
+	records := []string{
+		order(`"medicationReference":{"reference":"Medication/x"}`, ""), `{"resourceType":"Medication","id":"x","meta":{"versionId":"4"},"code":{"text":"rosuvastatin"}}`,
+		strings.Replace(order(`"medicationCodeableConcept":{"text":"lisinopril"}`, ""), "active", "stopped", 1),
+		diagnosis("http://snomed.info/sct", "44054006", ""), dated("a", "2020-01-01", "180"), dated("b", "2021-01-01", "190"),
+		`{"resourceType":"Encounter","id":"e"}`,
+	}
+	var parsed []fhir.Resource
+	for _, raw := range records {
+		parsed = append(parsed, fhir.Stored([]byte(raw)))
+	}
+	got, err := profile.Of(fhir.Stored([]byte(patient)), parsed...)
+	if want := read(t, 0, records...); err != nil || !reflect.DeepEqual(got, want) || len(got.Medications) != 1 {
+		t.Errorf("%+v %v\nwant %+v", got, err, want)
+	}
 }
 
 func observation(id, code, rest string) string {
@@ -246,6 +265,7 @@ func TestMedications(t *testing.T) {
 		{"combination", order(code("1", "Hydrochlorothiazide 12.5 MG / lisinopril 10 MG"), ""), time.Time{}, true, false, ""},
 		{"nystatin", order(code("1", "Nystatin 100 UNT/MG Topical Cream"), ""), time.Time{}, false, false, ""},
 		{"stopped", strings.Replace(order(code("29046", ""), ""), "active", "stopped", 1), time.Time{}, false, false, ""},
+		{"order not to take", order(code("29046", ""), `,"doNotPerform":true`), time.Time{}, false, false, ""},
 		{"ordered later", order(code("29046", ""), `,"authoredOn":"2019-07-01"`), asOf, false, false, ""},
 		{"referred to", order(`"medicationReference":{"reference":"Medication/x"}`, ""), time.Time{}, false, true, "Medication/x/_history/4"},
 		{"contained", order(`"contained":[{"resourceType":"Medication","id":"y","code":{"text":"simvastatin 20 mg"}}],"medicationReference":{"reference":"#y"}`, ""), time.Time{}, false, true, ""},
@@ -295,13 +315,25 @@ func TestDoorFails(t *testing.T) {
 	}
 }
 
+// BenchmarkRead reads a patient of 60 cholesterol values; the door costs nothing.
 func BenchmarkRead(b *testing.B) {
-	var records []string
+	var entries []string
 	for i := range 60 {
-		records = append(records, dated("o"+strconv.Itoa(i), fmt.Sprintf("20%02d-01-02", i%20), "200"))
+		entries = append(entries, `{"resource":`+dated("o"+strconv.Itoa(i), fmt.Sprintf("20%02d-01-02", i%20), "200")+`}`)
 	}
-	r := profile.Reader{Door: &door{t: b, all: append([]string{patient}, records...)}, Caller: fhir.Caller{Name: "test"}}
+	full := []byte(`{"resourceType":"Bundle","entry":[` + strings.Join(entries, ",") + `]}`)
+	r := profile.Reader{Door: fhir.DoerFunc(func(_ context.Context, r fhir.Request) (fhir.Response, error) {
+		switch {
+		case r.Interaction == fhir.Read:
+			return fhir.Response{Resource: fhir.Stored([]byte(patient))}, nil
+		case r.Type == "Observation":
+			return fhir.Response{Body: full}, nil
+		default:
+			return fhir.Response{Body: []byte(`{"resourceType":"Bundle"}`)}, nil
+		}
+	})}
 	b.ReportAllocs()
+	b.SetBytes(int64(len(full)))
 	for b.Loop() {
 		if _, err := r.Read(b.Context(), "p"); err != nil {
 			b.Fatal(err)

@@ -37,7 +37,7 @@ func (r Reader) Read(ctx context.Context, id string) (Profile, error) {
 	for _, part := range []struct {
 		kind  string
 		query fhir.Params
-		take  func(res fhir.Resource, source string)
+		take  func(root fhir.Node, source string)
 	}{
 		{"Observation", fhir.Params{{Name: "code", Value: codeList()}}, p.observe},
 		{"Condition", nil, p.diagnose},
@@ -65,7 +65,7 @@ func (r Reader) Get(ctx context.Context, kind, id string) (fhir.Resource, error)
 
 // Each runs take over all resources of a type that a search finds, page by page;
 // source is the reference of the resource version.
-func (r Reader) Each(ctx context.Context, kind string, query fhir.Params, take func(res fhir.Resource, source string)) error {
+func (r Reader) Each(ctx context.Context, kind string, query fhir.Params, take func(root fhir.Node, source string)) error {
 	count := strconv.Itoa(cmp.Or(r.Page, 500))
 	req := fhir.Request{Interaction: fhir.SearchType, Type: kind, Query: append(query, fhir.Param{Name: "_count", Value: count})}
 	for {
@@ -76,11 +76,8 @@ func (r Reader) Each(ctx context.Context, kind string, query fhir.Params, take f
 		}
 		bundle := fhir.Stored(res.Body).Root()
 		for entry := range bundle.Get("entry").Elements() {
-			one, err := fhir.ResourceAt(entry.Get("resource"))
-			if err != nil {
-				return err
-			}
-			if one.Type() == kind {
+			one := entry.Get("resource")
+			if one.Get("resourceType").Text() == kind { // not an outcome among the hits
 				take(one, sourceOf(one))
 			}
 		}
@@ -104,14 +101,14 @@ func nextLink(bundle fhir.Node) string {
 }
 
 // sourceOf is the reference of a resource's version.
-func sourceOf(res fhir.Resource) string {
-	ref := fhir.Reference{Type: res.Type(), ID: res.ID(), Version: res.Root().Path("meta", "versionId").Text()}
+func sourceOf(root fhir.Node) string {
+	ref := fhir.Reference{Type: root.Get("resourceType").Text(), ID: root.Get("id").Text(), Version: root.Path("meta", "versionId").Text()}
 	return ref.String()
 }
 
 func (p *Profile) describe(patient fhir.Resource) {
 	root := patient.Root()
-	p.Exists, p.Source = true, sourceOf(patient)
+	p.Exists, p.Source = true, sourceOf(root)
 	p.Inactive = root.Get("active").Kind() == fhir.False
 	p.Gender = root.Get("gender").Text()
 	p.Born, _ = momentOf(root.Get("birthDate"))
@@ -119,8 +116,7 @@ func (p *Profile) describe(patient fhir.Resource) {
 	p.Died, p.Deceased = died, dated || root.Get("deceasedBoolean").Kind() == fhir.True
 }
 
-func (p *Profile) diagnose(res fhir.Resource, source string) {
-	root := res.Root()
+func (p *Profile) diagnose(root fhir.Node, source string) {
 	switch root.Path("verificationStatus", "coding", "code").Text() {
 	case "refuted", "entered-in-error":
 		return
@@ -147,9 +143,11 @@ func (p *Profile) diagnose(res fhir.Resource, source string) {
 
 // medicine reads requests and statements. A medicine that is only referred to
 // is looked up: inside the resource, else through the door.
-func (r Reader) medicine(ctx context.Context, p *Profile, failed *error, since string) func(fhir.Resource, string) {
-	return func(res fhir.Resource, source string) {
-		root := res.Root()
+func (r Reader) medicine(ctx context.Context, p *Profile, failed *error, since string) func(fhir.Node, string) {
+	return func(root fhir.Node, source string) {
+		if root.Get("doNotPerform").Kind() == fhir.True {
+			return
+		}
 		m := Medication{Sources: []string{source}}
 		m.Since, _ = momentOf(root.Get(since))
 		m.Codes = codesOf(root.Get("medicationCodeableConcept"))
@@ -186,5 +184,5 @@ func (r Reader) referred(ctx context.Context, root fhir.Node, ref string) ([]Cod
 	if err != nil || !res.Exists() {
 		return nil, "", err
 	}
-	return codesOf(res.Root().Get("code")), sourceOf(res), nil
+	return codesOf(res.Root().Get("code")), sourceOf(res.Root()), nil
 }
