@@ -22,8 +22,8 @@ import (
 // Sizes of the database. Postings are short keys in long lists: blocks are
 // large because neighbours resemble each other.
 const (
-	memTable  = 32 << 20 // grows to this from 256 KiB
-	blockSize = 16 << 10
+	memTable  = 16 << 20 // grows to this from 256 KiB
+	blockSize = 32 << 10
 	fileSize  = 8 << 20 // of the uppermost level; doubles downwards
 )
 

@@ -118,7 +118,7 @@ type walker struct {
 	space byte
 	desc  bool
 	lower []byte
-	arena []byte // where orders are kept for the reader
+	upper []byte
 }
 
 func (v *snapshot) walk(ctx context.Context, s *plan.Scan) (*walker, error) {
@@ -128,13 +128,13 @@ func (v *snapshot) walk(ctx context.Context, s *plan.Scan) (*walker, error) {
 	}
 	lower, upper := bounds(space, s)
 	if bytes.Compare(lower, upper) >= 0 {
-		return nil, nil
+		return nil, nil // nothing can stand there
 	}
 	it, err := v.db.NewIterWithContext(ctx, &pebble.IterOptions{LowerBound: lower, UpperBound: upper})
 	if err != nil {
 		return nil, fault(err)
 	}
-	return &walker{it: it, space: space, desc: s.Desc, lower: lower}, nil
+	return &walker{it: it, space: space, desc: s.Desc, lower: lower, upper: upper}, nil
 }
 
 // first finds the first key. Going up it asks the bloom filters for the list.
@@ -147,20 +147,13 @@ func (w *walker) first() bool {
 
 func (w *walker) close() error { return errors.Join(fault(w.it.Error()), fault(w.it.Close())) }
 
-// hit is the present hit. Its order stays as it is when the walk goes on.
+// hit is the present hit.
 func (w *walker) hit() plan.Hit {
 	key := w.it.Key()
 	h := plan.Hit{RID: store.RID(lastEight(key))}
-	if w.space == spaceEqual {
-		return h
+	if w.space != spaceEqual {
+		h.Order = orderOf(w.space, key)
 	}
-	order := orderOf(w.space, key)
-	if len(w.arena)+len(order) > cap(w.arena) {
-		w.arena = make([]byte, 0, max(1024, len(order)))
-	}
-	from := len(w.arena)
-	w.arena = append(w.arena, order...)
-	h.Order = w.arena[from:len(w.arena):len(w.arena)]
 	return h
 }
 
@@ -192,19 +185,6 @@ func (v *snapshot) Scan(ctx context.Context, s plan.Scan) iter.Seq2[plan.Hit, er
 			yield(plan.Hit{}, fault(err))
 		}
 	}
-}
-
-// Estimate counts the hits of a scan up to limit.
-func (v *snapshot) Estimate(ctx context.Context, s plan.Scan, limit int64) (n int64, err error) {
-	s.Desc = false
-	w, err := v.walk(ctx, &s)
-	if err != nil || w == nil {
-		return 0, err
-	}
-	for ok := w.first(); ok && n < limit; ok = w.it.Next() {
-		n++
-	}
-	return n, w.close()
 }
 
 // Rows gives forward records; entries stay packed until asked for.

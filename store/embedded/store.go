@@ -20,6 +20,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"candela/store"
+	"candela/store/plan"
 )
 
 // Options of Open. The zero value is good for use.
@@ -43,10 +44,11 @@ type Store struct {
 	opt     Options
 	fs      vfs.FS
 	dir     string
-	planner finder
+	planner *plan.Planner
 	secret  []byte // signs cursors
 	feed    feed
 	locks   locks
+	sizes   sizes
 	gate    gate
 	health  *health
 	stop    chan struct{} // closed when Close begins
@@ -116,7 +118,7 @@ func prepareDir(dir string, opt Options) error {
 }
 
 func (s *Store) open() error {
-	cache := pebble.NewCache(s.opt.CacheBytes)
+	cache := pebble.NewCache(s.opt.CacheBytes + 3*memTable) // memory tables are taken off the cache
 	defer cache.Unref()
 	db, err := pebble.Open(s.dir, s.pebbleOptions(cache))
 	if err != nil {
@@ -142,7 +144,7 @@ func (s *Store) begin() error {
 	if err := s.lastNumbers(); err != nil {
 		return err
 	}
-	s.planner = newPlanner(s)
+	s.planner = plan.New(engine{s}, plan.Options{})
 	return nil
 }
 

@@ -1,0 +1,174 @@
+package embedded_test
+
+import (
+	"context"
+	"fmt"
+	"io/fs"
+	"math/rand/v2"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+
+	"candela/store"
+	"candela/store/embedded"
+)
+
+// sample makes observations as a synthetic hospital writes them: 1 KB of JSON
+// and the entries that its search parameters give.
+type sample struct{ rnd *rand.Rand }
+
+func newSample() *sample { return &sample{rand.New(rand.NewPCG(7, 7))} }
+
+func (s *sample) uuid() string {
+	a, b := s.rnd.Uint64(), s.rnd.Uint64()
+	return fmt.Sprintf("%08x-%04x-%04x-%04x-%012x", a>>32, a>>16&0xffff, a&0xffff, b>>48, b&0xffffffffffff)
+}
+
+const loinc = "http://loinc.org"
+
+// patientID is the id of patient n of the sample.
+func patientID(n int) string { return fmt.Sprintf("%08x-0000-4000-8000-00000000000a", n) }
+
+func codeOf(n int) string { return fmt.Sprintf("%d-%d", 1000+n*37, n%10) }
+
+var epoch = time.Date(2015, 1, 1, 0, 0, 0, 0, time.UTC)
+
+func (s *sample) observation(patient int) store.Op {
+	id, encounter, owner := s.uuid(), s.uuid(), patientID(patient)
+	n := s.rnd.IntN(200) * s.rnd.IntN(200) / 200
+	code, value := codeOf(n), 50+s.rnd.Float64()*100
+	at := epoch.Add(time.Duration(s.rnd.IntN(10*365*24*3600)) * time.Second)
+	when := at.Format("2006-01-02T15:04:05-07:00")
+	raw := fmt.Sprintf(`{"resourceType":"Observation","id":"%s","meta":{"profile":["http://hl7.org/fhir/us/core/StructureDefinition/us-core-observation-lab"]},"status":"final","category":[{"coding":[{"system":"http://terminology.hl7.org/CodeSystem/observation-category","code":"laboratory","display":"Laboratory"}]}],"code":{"coding":[{"system":"http://loinc.org","code":"%s","display":"Analyte %d [Mass/volume] in Serum or Plasma"}],"text":"Analyte %d [Mass/volume] in Serum or Plasma"},"subject":{"reference":"Patient/%s"},"encounter":{"reference":"Encounter/%s"},"effectiveDateTime":"%s","issued":"%s","valueQuantity":{"value":%.2f,"unit":"mg/dL","system":"http://unitsofmeasure.org","code":"mg/dL"}}`,
+		id, code, n, n, owner, encounter, when, when, value)
+	return store.Op{Action: store.Put, Key: store.Key{Type: "Observation", ID: id}, Raw: []byte(raw), Entries: entriesOf(owner, encounter, code, n, value, at)}
+}
+
+func entriesOf(owner, encounter, code string, n int, value float64, at time.Time) []store.Entry {
+	token := func(param string, role store.Role, space, name, text string) store.Entry {
+		return store.Entry{Param: param, Role: role, Value: store.Value{Kind: store.Code, Space: space, Name: name, Text: text}}
+	}
+	link := func(param string, role store.Role, typ, id string) store.Entry {
+		return store.Entry{Param: param, Role: role, Value: store.Value{Kind: store.Link, Space: typ, Name: id}}
+	}
+	text := fmt.Sprintf("analyte %d [mass/volume] in serum or plasma", n)
+	date := store.OrderedTime(at)
+	number := store.OrderedFloat(value)
+	quantity := store.Value{Kind: store.Range, Lo: number, Hi: number, Space: "http://unitsofmeasure.org", Name: "mg/dL", Text: "mg/dL"}
+	coded := store.Value{Kind: store.Code, Space: loinc, Name: code}
+	return []store.Entry{
+		token("status", store.Hot, "http://hl7.org/fhir/observation-status", "final", ""),
+		token("category", store.Hot, "http://terminology.hl7.org/CodeSystem/observation-category", "laboratory", "laboratory"),
+		token("code", store.Hot, loinc, code, text),
+		token("combo-code", 0, loinc, code, text),
+		link("subject", store.Anchor, "Patient", owner),
+		link("patient", store.Anchor, "Patient", owner),
+		link("encounter", 0, "Encounter", encounter),
+		{Param: "date", Role: store.Clock, Value: store.Value{Kind: store.Range, Lo: date, Hi: date}},
+		{Param: "value-quantity", Value: quantity},
+		{Param: "combo-value-quantity", Value: quantity},
+		{Param: "code-value-quantity", Value: store.Value{Kind: store.Tuple, Parts: []store.Value{coded, quantity}}},
+		{Param: "combo-code-value-quantity", Value: store.Value{Kind: store.Tuple, Parts: []store.Value{coded, quantity}}},
+		{Param: "_profile", Value: store.Value{Kind: store.URI, Name: "http://hl7.org/fhir/us/core/StructureDefinition/us-core-observation-lab"}},
+	}
+}
+
+// open opens a fresh store.
+func open(t testing.TB, opt embedded.Options) (*embedded.Store, string) {
+	t.Helper()
+	dir := t.TempDir()
+	s, err := embedded.Open(dir, opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.Close() })
+	return s, dir
+}
+
+// cpu is the processor time of this process.
+func cpu() time.Duration {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		return 0
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+func sizeOf(dir string) (total int64) {
+	_ = filepath.WalkDir(dir, func(_ string, d fs.DirEntry, err error) error {
+		if err == nil && d.Type().IsRegular() {
+			if info, err := d.Info(); err == nil {
+				total += info.Size()
+			}
+		}
+		return err
+	})
+	return total
+}
+
+// reportCPU reports the processor time since start, in µs for each of n.
+func reportCPU(b *testing.B, start time.Duration, n int, unit string) {
+	b.ReportMetric(float64((cpu()-start).Microseconds())/float64(n), unit)
+}
+
+func BenchmarkCommit(b *testing.B) {
+	for _, size := range []int{1, 100, 2000} {
+		b.Run(fmt.Sprint(size), func(b *testing.B) {
+			s, dir := open(b, embedded.Options{})
+			gen, n := newSample(), 0
+			var making time.Duration
+			start := cpu()
+			for b.Loop() {
+				before := cpu()
+				ops := make([]store.Op, size)
+				for i := range ops {
+					ops[i] = gen.observation(n / 100)
+					n++
+				}
+				making += cpu() - before
+				if _, err := s.Commit(context.Background(), ops...); err != nil {
+					b.Fatal(err)
+				}
+			}
+			if err := s.Close(); err != nil {
+				b.Fatal(err)
+			}
+			reportCPU(b, start+making, n, "cpu-µs/res")
+			b.ReportMetric(float64(sizeOf(dir))/float64(n), "disk-B/res")
+		})
+	}
+}
+
+func BenchmarkCommitConcurrent(b *testing.B) {
+	s, _ := open(b, embedded.Options{})
+	start := cpu()
+	b.SetParallelism(16)
+	b.RunParallel(func(pb *testing.PB) {
+		gen := &sample{rand.New(rand.NewPCG(rand.Uint64(), 1))}
+		for pb.Next() {
+			if _, err := s.Commit(context.Background(), gen.observation(gen.rnd.IntN(1000))); err != nil {
+				b.Error(err)
+				return
+			}
+		}
+	})
+	reportCPU(b, start, b.N, "cpu-µs/res")
+}
+
+func BenchmarkUpdate(b *testing.B) {
+	s, _ := open(b, embedded.Options{})
+	gen := newSample()
+	op := gen.observation(1)
+	start := cpu()
+	n := 0
+	for b.Loop() {
+		next := gen.observation(1)
+		next.Key = op.Key
+		if _, err := s.Commit(context.Background(), next); err != nil {
+			b.Fatal(err)
+		}
+		n++
+	}
+	reportCPU(b, start, n, "cpu-µs/res")
+}
