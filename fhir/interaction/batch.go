@@ -32,8 +32,8 @@ func (e *Engine) bundle(ctx context.Context, v view, r fhir.Request) (fhir.Respo
 	if list.Exists() && list.Kind() != fhir.Array {
 		return fhir.Response{}, fhir.Errorf(400, fhir.CodeStructure, "Bundle.entry must be an array").At("Bundle.entry")
 	}
-	if n := list.Len(); n > e.MaxEntries {
-		return fhir.Response{}, fhir.Errorf(413, fhir.CodeTooCostly, "the Bundle has %d entries; the limit is %d", n, e.MaxEntries).At("Bundle.entry")
+	if n := list.Len(); n > e.config.MaxEntries {
+		return fhir.Response{}, fhir.Errorf(413, fhir.CodeTooCostly, "the Bundle has %d entries; the limit is %d", n, e.config.MaxEntries).At("Bundle.entry")
 	}
 	var entries []*entry
 	for n := range list.Elements() {
@@ -147,8 +147,8 @@ func (x *entry) lane() string {
 }
 
 func (e *Engine) workers() int {
-	if e.Workers > 0 {
-		return e.Workers
+	if e.config.Workers > 0 {
+		return e.config.Workers
 	}
 	return runtime.GOMAXPROCS(0)
 }

@@ -27,7 +27,7 @@ func (e *Engine) resolveCreate(ctx context.Context, v view, r fhir.Request) (*wr
 			return w, nil
 		}
 	}
-	w.op.Key = store.Key{Type: r.Type, ID: e.NewID()}
+	w.op.Key = store.Key{Type: r.Type, ID: e.config.NewID()}
 	return w, nil
 }
 
@@ -68,7 +68,7 @@ func (e *Engine) index(w *write) error {
 	if w.idle || w.op.Action == store.Delete {
 		return nil
 	}
-	w.issues = e.Structure.Check(w.req.Resource, e.Lenient || w.req.Prefer.Handling == "lenient")
+	w.issues = e.config.Structure.Check(w.req.Resource, e.config.Lenient || w.req.Prefer.Handling == "lenient")
 	if bad := failures(w.issues); len(bad) > 0 {
 		return &fhir.Error{Status: 400, Issues: bad}
 	}
@@ -80,7 +80,7 @@ func (e *Engine) index(w *write) error {
 	if err != nil {
 		return err
 	}
-	if w.op.Entries, err = e.Search.Entries(res); err != nil {
+	if w.op.Entries, err = e.config.Search.Entries(res); err != nil {
 		return err
 	}
 	w.op.Raw = res.Raw()

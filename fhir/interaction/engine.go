@@ -58,7 +58,7 @@ type Config struct {
 
 // Engine is the innermost Doer. Safe for concurrent use.
 type Engine struct {
-	Config
+	config Config // without its store: only views reach that
 	views  views
 	pages  *page.Sealer
 	served map[string]bool
@@ -80,9 +80,10 @@ func New(c Config) (*Engine, error) {
 	if c.MaxEntries == 0 {
 		c.MaxEntries = 5000
 	}
-	e := &Engine{Config: c, served: map[string]bool{}}
+	e := &Engine{served: map[string]bool{}}
 	e.views, e.pages = openViews(c.Store, c.Search)
-	e.Store = nil // from here on only views reach the store
+	c.Store = nil
+	e.config = c
 	for _, t := range c.Types {
 		e.served[t] = true
 	}
@@ -147,10 +148,10 @@ func unsupported(r fhir.Request) error {
 }
 
 func (e *Engine) capabilities(ctx context.Context, r fhir.Request) (fhir.Response, error) {
-	if e.Capabilities == nil {
+	if e.config.Capabilities == nil {
 		return fhir.Response{}, unsupported(r)
 	}
-	body, err := e.Capabilities(ctx, r)
+	body, err := e.config.Capabilities(ctx, r)
 	return fhir.Response{Status: 200, Body: body}, err
 }
 

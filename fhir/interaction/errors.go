@@ -36,8 +36,8 @@ var refusals = []struct {
 // explain turns any error into a *fhir.Error and logs what is the server's fault.
 func (e *Engine) explain(ctx context.Context, err error) error {
 	refusal := refusalOf(err)
-	if refusal.Status >= 500 {
-		e.Log.LogAttrs(ctx, slog.LevelError, "request failed", slog.Int("status", refusal.Status), slog.Any("cause", errors.Unwrap(refusal)))
+	if refusal.Status >= 500 && !errors.Is(err, context.Canceled) {
+		e.config.Log.LogAttrs(ctx, slog.LevelError, "request failed", slog.Int("status", refusal.Status), slog.Any("cause", errors.Unwrap(refusal)))
 	}
 	return refusal
 }

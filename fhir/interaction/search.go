@@ -14,7 +14,7 @@ import (
 // match: nil when there is none, 412 when there are many. The query comes back
 // for the commit to hold true.
 func (e *Engine) one(ctx context.Context, v view, typ, criteria string) (*store.Version, *store.Query, error) {
-	q, err := e.Search.Criteria(typ, below(criteria), search.Options{Now: e.Now()})
+	q, err := e.config.Search.Criteria(typ, below(criteria), search.Options{Now: e.config.Now()})
 	if err != nil {
 		return nil, nil, err
 	}
@@ -131,23 +131,23 @@ func (e *Engine) parseSearch(r fhir.Request, strict bool) (search.Search, error)
 		types = []string{r.Type}
 	}
 	if r.Compartment == "" {
-		return e.Search.Parse(types, r.Query, search.Options{Strict: strict, Now: e.Now()})
+		return e.config.Search.Parse(types, r.Query, search.Options{Strict: strict, Now: e.config.Now()})
 	}
-	members := e.Search.CompartmentTypes(r.Compartment)
+	members := e.config.Search.CompartmentTypes(r.Compartment)
 	if members == nil {
 		return search.Search{}, fhir.Errorf(404, fhir.CodeNotSupported, "there is no %s compartment", r.Compartment)
 	}
 	if types == nil {
 		types = members
 	}
-	s, err := e.Search.Parse(types, r.Query, search.Options{Strict: strict, Now: e.Now()})
+	s, err := e.config.Search.Parse(types, r.Query, search.Options{Strict: strict, Now: e.config.Now()})
 	if err != nil {
 		return s, err
 	}
 	owner := fhir.Reference{Type: r.Compartment, ID: r.ID}
 	var union store.Or
 	for _, t := range s.Query.Types {
-		x := e.Search.Compartment(owner, t)
+		x := e.config.Search.Compartment(owner, t)
 		if len(s.Query.Types) > 1 {
 			x = store.And{ofType(t), x}
 		}

@@ -86,7 +86,7 @@ func (e *Engine) resolve(ctx context.Context, v view, entries []*entry) ([]*writ
 // ready rewrites the links of all resources, then checks and indexes them side
 // by side.
 func (e *Engine) ready(ctx context.Context, v view, r fhir.Request, entries []*entry, writes []*write) error {
-	links := link.Map{FullURLs: map[string]link.Target{}, Base: r.Base, Elements: e.Elements}
+	links := link.Map{FullURLs: map[string]link.Target{}, Base: r.Base, Elements: e.config.Elements}
 	byCriteria := map[string]link.Target{}
 	for _, w := range writes {
 		if w.op.Action == store.Delete {

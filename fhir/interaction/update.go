@@ -82,7 +82,7 @@ func (e *Engine) resolveByCriteria(ctx context.Context, v view, r fhir.Request) 
 	case id != "":
 		w.op = store.Op{Action: store.Put, Key: store.Key{Type: r.Type, ID: id}, IfNone: query}
 	default:
-		w.op = store.Op{Action: store.Create, Key: store.Key{Type: r.Type, ID: e.NewID()}, IfNone: query}
+		w.op = store.Op{Action: store.Create, Key: store.Key{Type: r.Type, ID: e.config.NewID()}, IfNone: query}
 	}
 	return w, nil
 }

@@ -110,8 +110,9 @@ func TestR29_CompartmentNarrows(t *testing.T) {
 	if status, body := s.as(t, mine, "PUT", "Observation/ob", taken); status < 400 {
 		t.Errorf("another's observation taken: %d %s", status, body)
 	}
-	if status, body := s.as(t, mine, "DELETE", "Observation/ob", ""); status != 404 && status != 403 {
-		t.Errorf("another's observation deleted: %d %s", status, body)
+	gone, _ := s.as(t, mine, "DELETE", "Observation/none", "")
+	if status, body := s.as(t, mine, "DELETE", "Observation/ob", ""); status != gone {
+		t.Errorf("a delete outside: %d %s, want %d as for what is absent", status, body, gone)
 	}
 	if status, _ := s.as(t, fhir.Full(), "GET", "Observation/ob", ""); status != 200 {
 		t.Errorf("it is gone: %d", status)

@@ -39,7 +39,7 @@ func (x *exchange) write(a fhir.Response) {
 	}
 	if a.Location != "" {
 		name := "Content-Location"
-		if a.Status == http.StatusCreated {
+		if a.Status == http.StatusCreated || x.r.Method == http.MethodPost {
 			name = "Location"
 		}
 		h.Set(name, x.Base+"/"+a.Location)
