@@ -18,10 +18,15 @@ import (
 )
 
 const (
-	commitTime = 55 * time.Second // MongoDB ends a transaction after 60
-	maxTries   = 100              // of one commit that keeps losing races
-	maxOps     = 50_000           // what one transaction can write in its time
+	commitTime   = 15 * time.Second     // for a commit of one op
+	commitTimeOp = 5 * time.Millisecond // more for each op
+	commitMost   = 55 * time.Second     // MongoDB ends a transaction after 60
+	maxTries     = 100                  // of one commit that keeps losing races
+	maxOps       = 50_000               // what one transaction can write in its time
 )
+
+// timeFor is how long a commit of n ops may take.
+func timeFor(n int) time.Duration { return min(commitTime+time.Duration(n)*commitTimeOp, commitMost) }
 
 // pending is one op with what can be made ready before anything is read.
 type pending struct {
@@ -40,7 +45,7 @@ func (s *Store) Commit(ctx context.Context, ops ...store.Op) ([]store.Result, er
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, commitTime)
+	ctx, cancel := context.WithTimeout(ctx, timeFor(len(ops)))
 	defer cancel()
 	unlock, err := s.keys.lock(ctx, lockNames(batch))
 	if err != nil {
@@ -76,8 +81,10 @@ func (s *Store) insist(ctx context.Context, batch []pending, attempt func(contex
 	return nil, fmt.Errorf("mongo: lost %d races: %w: %w", maxTries, store.ErrConflict, err)
 }
 
+// again says whether another try may succeed. That no server is there was
+// found out by waiting for one.
 func again(err error) bool {
-	return errors.Is(err, errAgain) || hasLabel(err, "TransientTransactionError")
+	return errors.Is(err, errAgain) || hasLabel(err, "TransientTransactionError") && !selectionFailed(err)
 }
 
 // ready checks ops among themselves and packs their bodies.

@@ -90,6 +90,7 @@ func newStore(client *mongo.Client, database string, opt Options) *Store {
 		s.log = slog.Default()
 	}
 	s.counter = newCounter(s)
+	s.planner = planner(s)
 	s.feed = newFeed(s, cmp.Or(opt.Lease, 30*time.Second))
 	return s
 }

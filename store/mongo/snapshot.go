@@ -3,6 +3,7 @@ package mongo
 import (
 	"context"
 	"fmt"
+	"math"
 	"slices"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -33,6 +34,21 @@ const rowCache = 20_000
 // inBatch is how many documents one $in asks for.
 const inBatch = 1000
 
+// planner plans for an engine at the other end of a network: a round trip costs
+// what reading some hundred index entries does, and a forward record, once
+// asked for, little more than they.
+func planner(s *Store) *plan.Planner {
+	return plan.New(s, plan.Options{SeekCost: 200, RowCost: 6})
+}
+
+// Find answers a query on one snapshot.
+func (s *Store) Find(ctx context.Context, q store.Query) (store.Page, error) {
+	if err := s.open(); err != nil {
+		return store.Page{}, err
+	}
+	return s.planner.Find(ctx, q)
+}
+
 // Snapshot makes Store a plan.Engine.
 func (s *Store) Snapshot(ctx context.Context) (plan.Snapshot, error) {
 	sess, err := s.snapshotSession()
@@ -47,7 +63,7 @@ func (s *Store) Snapshot(ctx context.Context) (plan.Snapshot, error) {
 }
 
 func (s *Store) snapshot(sess *mongo.Session, own bool) *snapshot {
-	return &snapshot{s: s, sess: sess, own: own, rows: map[store.RID][]byte{}}
+	return &snapshot{s: s, sess: sess, own: own, rows: map[store.RID][]byte{}, top: math.MaxInt64}
 }
 
 // readTop reads the counter in the snapshot, and so fixes its moment.

@@ -37,6 +37,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo/readconcern"
 
 	"candela/store"
+	"candela/store/plan"
 )
 
 // Options are what Open needs beside the address. The zero value is ready to use.
@@ -63,6 +64,7 @@ type Store struct {
 
 	counter   *counter
 	feed      *feed
+	planner   *plan.Planner
 	seal      seal
 	keys      keyLocks
 	estimates estimates

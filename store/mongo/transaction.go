@@ -12,7 +12,6 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo/readconcern"
 
 	"candela/store"
-	"candela/store/plan"
 )
 
 // transact does a batch in one transaction: claims first, so that equal IfNone
@@ -291,7 +290,7 @@ func (t *transaction) abort(ctx context.Context) {
 // ifNone fails when q matches in the transaction's snapshot.
 func (t *transaction) ifNone(ctx context.Context, q *store.Query) error {
 	one := store.Query{Types: q.Types, Where: q.Where, Count: 1, NoRaw: true}
-	page, err := t.s.finder(within{t.s, t.sess}).Find(ctx, one)
+	page, err := t.s.planner.FindIn(ctx, t.s.snapshot(t.sess, false), one)
 	switch {
 	case err != nil:
 		return err
@@ -299,17 +298,6 @@ func (t *transaction) ifNone(ctx context.Context, q *store.Query) error {
 		return fmt.Errorf("%s matches: %w", page.Versions[0].Key, store.ErrPrecondition)
 	}
 	return nil
-}
-
-// within is the plan.Engine of one transaction.
-type within struct {
-	s    *Store
-	sess *mongo.Session
-}
-
-// Snapshot is the transaction's own view.
-func (w within) Snapshot(ctx context.Context) (plan.Snapshot, error) {
-	return w.s.snapshot(w.sess, false), nil
 }
 
 // each hands every document of a cursor to f, and closes it.
