@@ -76,6 +76,7 @@ func (u Unit) times(o Unit, sign int) Unit {
 	}
 	// Factors are finite and not zero, so neither operation can fail.
 	_, _ = do(&out.Factor, &u.Factor, &o.Factor)
+	out.Factor.Reduce(&out.Factor)
 	for b, n := range o.base {
 		if out.base[b] += sign * n; out.base[b] == 0 {
 			delete(out.base, b)
