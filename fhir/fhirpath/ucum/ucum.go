@@ -85,7 +85,10 @@ func (u Unit) times(o Unit, sign int) Unit {
 	return out
 }
 
-// power is u multiplied with itself n times, |n| ≤ 9.
+// maxPower bounds exponents; 10*30 is the largest that occurs.
+const maxPower = 30
+
+// power is u multiplied with itself n times.
 func (u Unit) power(n int) Unit {
 	out := number("1")
 	for range max(n, -n) {
@@ -209,11 +212,7 @@ func symbol(s string) (Unit, bool) {
 		cut--
 	}
 	exponent, err := strconv.Atoi(s[cut:])
-	limit := 9
-	if s[:cut] == "10*" || s[:cut] == "10^" {
-		limit = 30
-	}
-	if err != nil || max(exponent, -exponent) > limit {
+	if err != nil || max(exponent, -exponent) > maxPower {
 		return Unit{}, false
 	}
 	u, ok := prefixed(s[:cut])
