@@ -128,7 +128,7 @@ func (n *viaNode) gather(r *run, typ string) ([]store.RID, error) {
 		for i := range rows {
 			id := rows[i].Key.ID
 			n.known[strings.Clone(id)] = true
-			s := &scanStream{scan: Scan{Index: Equal, Hash: HashOf(typ, n.Param, n.Type, id)}, name: n.Param}
+			s := &scanStream{scan: Scan{Index: Equal, Hash: HashOf(typ, n.Param, n.Type, id), Hint: 1024}, name: n.Param}
 			if err := r.drain(s, func(rid store.RID) { set.add(rid) }); err != nil {
 				return err
 			}

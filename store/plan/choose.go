@@ -193,7 +193,7 @@ func (a *arm) ownedSource(found []*source, limit int64) (*source, error) {
 	if len(owners) == 0 || len(hots) == 0 || least(found) < 64 {
 		return nil, nil
 	}
-	scans, name, _, err := a.timedScans(limit)
+	scans, name, _, err := a.timedScans(0)
 	if err != nil || scans == nil {
 		return nil, err
 	}

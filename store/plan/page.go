@@ -16,12 +16,15 @@ type strategy struct {
 }
 
 // expected is how many hits of n must be read to fill a page when a share of
-// them matches; half as many again, since matches cluster.
+// them matches; where not all do, half as many again, since matches cluster.
 func expected(n int64, share float64, rows int) int64 {
-	if share <= 0 {
+	switch {
+	case share <= 0:
 		return n
+	case share > 0.95:
+		return min(n, int64(rows))
 	}
-	return min(n, int64(float64(rows)*1.5/min(share, 1))+1)
+	return min(n, int64(float64(rows)*1.5/share)+1)
 }
 
 // matches guesses how many rows of the type match all parts.
@@ -98,6 +101,10 @@ func (a *arm) firstRead(t *top, s *source) int {
 
 // strategy compares what the ways to the page cost.
 func (a *arm) strategy(t *top) (strategy, error) {
+	if a.owned(t) {
+		plan, _, err := a.timed(t)
+		return plan, err
+	}
 	base, err := a.best()
 	if err != nil {
 		return strategy{}, err
@@ -119,6 +126,13 @@ func (a *arm) strategy(t *top) (strategy, error) {
 		plan = sorted
 	}
 	return plan, err
+}
+
+// owned is the hot pattern: a value of an owner in clock order. Its Timed list
+// is so short that nothing needs to be estimated.
+func (a *arm) owned(t *top) bool {
+	return len(t.sort) > 0 && t.sort[0].Role&store.Clock != 0 && len(a.timedHashes()) > 0 &&
+		len(a.roleTests(store.Anchor)) > 0 && len(a.roleTests(store.Hot)) > 0
 }
 
 // unsorted: lists in rid order may stop early, so that a larger one can be cheaper.
@@ -202,8 +216,12 @@ func (a *arm) timed(t *top) (strategy, int64, error) {
 	if t.sort[0].Role&store.Clock == 0 {
 		return strategy{}, 0, nil
 	}
-	scans, name, n, err := a.timedScans(few)
-	if err == nil && n >= few {
+	limit := int64(few)
+	if a.owned(t) {
+		limit = 0
+	}
+	scans, name, n, err := a.timedScans(limit)
+	if err == nil && limit > 0 && n >= few {
 		scans, name, n, err = a.timedScans(1 << 40)
 	}
 	if err != nil || scans == nil {
@@ -220,9 +238,8 @@ func (a *arm) timed(t *top) (strategy, int64, error) {
 	}
 	w := &walk{source: timedSource(name, scans, n), cut: func(s string) string { return s }, exact: true}
 	plan := strategy{walk: w}
-	price := expected(n, a.matches(a.found)/float64(max(n, 1)), t.size) * a.r.opt.RowCost
-	extra, err := a.untimed(&plan, b)
-	return plan, price + extra, err
+	a.untimed(&plan, b)
+	return plan, expected(n, a.matches(a.found)/float64(max(n, 1)), t.size) * a.r.opt.RowCost, nil
 }
 
 // resume lets a walk in the exact order of the rows begin behind the cursor.
@@ -250,44 +267,49 @@ func timedSource(name string, scans []Scan, n int64) *source {
 
 // untimed adds what Timed lists miss: clocks that are missing come late, odd
 // ones and, where the walk is bounded below, wide ones early.
-func (a *arm) untimed(plan *strategy, b bounds) (price int64, err error) {
-	odd, err := a.narrowed(HashOfOdd(a.typ), "odd clock")
-	if err != nil {
-		return 0, err
-	}
-	plan.early = append(plan.early, odd)
+func (a *arm) untimed(plan *strategy, b bounds) {
+	plan.early = append(plan.early, a.narrowed(HashOfOdd(a.typ), "odd clock"))
 	if b.high != nil {
-		wide, err := a.narrowed(HashOfWide(a.typ), "wide clock")
-		if err != nil {
-			return 0, err
-		}
-		plan.early = append(plan.early, wide)
-	}
-	for _, s := range plan.early {
-		price += a.price(s)
+		plan.early = append(plan.early, a.narrowed(HashOfWide(a.typ), "wide clock"))
 	}
 	if !b.ok {
-		plan.late, err = a.narrowed(HashOfUnclocked(a.typ), "no clock")
+		plan.late = a.narrowed(HashOfUnclocked(a.typ), "no clock")
 	}
-	return price, err
 }
 
-// narrowed is a list together with the arm's own lists.
-func (a *arm) narrowed(h uint64, name string) (*source, error) {
-	scans := equal(h)
-	n, err := a.estimate(scans, few)
-	if err == nil && n >= few {
-		n, err = a.estimate(scans, 1<<40)
+// narrowed is a list that is short or, if it turns out long, intersected with
+// the arm's own lists.
+func (a *arm) narrowed(h uint64, name string) *source {
+	const short = 64
+	s := &source{name: name, label: name, n: short, byRID: true}
+	s.open = func(r *run, desc bool, hint int) (stream, error) {
+		scan := Scan{Index: Equal, Hash: h, Desc: desc, Hint: short}
+		rids, err := r.take(&scanStream{scan: scan, name: name}, short)
+		if err != nil || len(rids) < short {
+			slices.Sort(rids)
+			return &setStream{rids: rids, desc: desc}, err
+		}
+		long, err := a.narrow(h, name)
+		if err != nil {
+			return nil, err
+		}
+		return long.open(r, desc, hint)
 	}
+	return s
+}
+
+func (a *arm) narrow(h uint64, name string) (*source, error) {
+	n, err := a.estimate(equal(h), 1<<40)
 	if err != nil {
 		return nil, err
 	}
-	s := scanSource(name, name, scans, n)
-	if n < 16 {
-		return s, nil
+	found, err := a.sources()
+	if err != nil {
+		return nil, err
 	}
+	s := scanSource(name, name, equal(h), n)
 	a.share(s)
-	if both := a.both(a.lists(append(slices.Clone(a.found), s))); both != nil {
+	if both := a.both(a.lists(append(slices.Clone(found), s))); both != nil {
 		return both, nil
 	}
 	return s, nil
@@ -306,24 +328,25 @@ func (a *arm) clockBounds(param string) bounds {
 	return b
 }
 
-// timedScans are the Timed lists that hold every match but the untimed: of an
-// owner and a hot value, of an owner, or of a hot value.
+// timedScans are the shortest Timed lists that hold every match but the untimed:
+// of an owner and a hot value, of an owner, or of a hot value. With limit 0 one
+// choice alone is not estimated.
 func (a *arm) timedScans(limit int64) (best []Scan, name string, n int64, err error) {
-	owners, hots := a.roleTests(store.Anchor), a.roleTests(store.Hot)
-	try := func(param string, hashes []uint64) error {
-		scans := make([]Scan, len(hashes))
-		for i, h := range hashes {
+	choices := a.timedHashes()
+	for _, c := range choices {
+		scans := make([]Scan, len(c.list))
+		for i, h := range c.list {
 			scans[i] = Scan{Index: Timed, Hash: h}
 		}
-		e, err := a.estimate(scans, limit)
-		if len(hashes) <= mostMerged && (best == nil || e < n) {
-			best, name, n = scans, param, e
+		if len(choices) == 1 && limit == 0 {
+			return scans, c.name, 0, nil
 		}
-		return err
-	}
-	for _, hashes := range a.timedHashes(owners, hots) {
-		if err = try(hashes.name, hashes.list); err != nil {
+		e, err := a.estimate(scans, max(limit, few))
+		if err != nil {
 			return nil, "", 0, err
+		}
+		if best == nil || e < n {
+			best, name, n = scans, c.name, e
 		}
 	}
 	return best, name, n, nil
@@ -335,7 +358,8 @@ type namedHashes struct {
 }
 
 // timedHashes are the choices of lists: each holds every match.
-func (a *arm) timedHashes(owners, hots [][]store.Test) (out []namedHashes) {
+func (a *arm) timedHashes() (out []namedHashes) {
+	owners, hots := a.roleTests(store.Anchor), a.roleTests(store.Hot)
 	if len(owners) == 0 {
 		for _, hot := range hots {
 			h := namedHashes{name: hot[0].Param}
@@ -344,8 +368,13 @@ func (a *arm) timedHashes(owners, hots [][]store.Test) (out []namedHashes) {
 			}
 			out = append(out, h)
 		}
-		return out
+	} else {
+		out = a.ownedHashes(owners, hots)
 	}
+	return slices.DeleteFunc(out, func(h namedHashes) bool { return len(h.list) > mostMerged })
+}
+
+func (a *arm) ownedHashes(owners, hots [][]store.Test) (out []namedHashes) {
 	if len(hots) == 0 {
 		hots = [][]store.Test{{{}}}
 	}

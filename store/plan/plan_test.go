@@ -1,0 +1,201 @@
+package plan_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"candela/store"
+	"candela/store/plan"
+)
+
+// ward is a memory engine with n laboratory values of n/100 patients.
+func ward(tb testing.TB, n int) (*memory, *plan.Planner) {
+	tb.Helper()
+	m := newMemory()
+	put := func(typ, id string, entries []store.Entry) {
+		m.top++
+		m.set(store.Version{Key: store.Key{Type: typ, ID: id}, RID: m.top, Number: 1, Seq: store.Seq(m.top), Time: time.UnixMilli(int64(m.top)), Raw: []byte("{}")}, entries)
+	}
+	for i := range n {
+		if i%100 == 0 {
+			names := []store.Entry{
+				{Param: "name", Value: store.Value{Kind: store.Text, Text: fmt.Sprint("smith", i/1000), Raw: "Smith"}},
+				{Param: "gender", Value: store.Value{Kind: store.Code, Name: []string{"male", "female"}[i/100%2]}},
+			}
+			put("Patient", patientOf(i), names)
+		}
+		put("Observation", fmt.Sprint("o", i), lab(i))
+	}
+	return m, plan.New(m, plan.Options{})
+}
+
+func patientOf(i int) string { return fmt.Sprintf("%08d-9b2c-4a0e-8d51-000000000000", i/100) }
+
+func code(role store.Role, param, name string) store.Test {
+	return store.Test{Param: param, Role: role, Cond: store.Cond{How: store.Named, Name: name}}
+}
+
+func owner(i int) store.Test {
+	return store.Test{Param: "patient", Role: store.Anchor, Cond: store.Cond{How: store.Is, Space: "Patient", Name: patientOf(i)}}
+}
+
+func since(param string, role store.Role, at []byte, how store.How) store.Test {
+	return store.Test{Param: param, Role: role, Cond: store.Cond{How: how, Lo: at, Hi: at}}
+}
+
+var newest = []store.Sort{{Param: "date", Desc: true, Role: store.Clock}}
+
+// typical are queries as clinicians' software asks them, and what they may cost.
+func typical() map[string]struct {
+	query store.Query
+	read  int64 // index entries and forward records at most
+	calls int   // of the engine at most, without estimates
+} {
+	obs := []string{"Observation"}
+	day, evening := lab(12_345)[7].Lo, lab(12_351)[7].Lo
+	type limit = struct {
+		query store.Query
+		read  int64
+		calls int
+	}
+	return map[string]limit{
+		"newest of a code":         {store.Query{Types: obs, Where: code(store.Hot, "code", "8017-6"), Sort: newest, Count: 10}, 22, 5},
+		"owner and code, by date":  {store.Query{Types: obs, Where: store.And{owner(5000), code(store.Hot, "code", "8017-6")}, Sort: newest, Count: 10}, 22, 7},
+		"newest of an owner":       {store.Query{Types: obs, Where: owner(5000), Sort: newest, Count: 10}, 22, 5},
+		"code, status, since":      {store.Query{Types: obs, Where: store.And{code(store.Hot, "code", "8017-6"), code(store.Hot, "status", "final"), since("date", store.Clock, day, store.AtLeast)}, Sort: newest, Count: 10}, 30, 6},
+		"page of the type":         {store.Query{Types: obs, Count: 10}, 22, 4},
+		"page of what most are":    {store.Query{Types: obs, Where: code(store.Hot, "status", "final"), Count: 10}, 60, 5},
+		"sorted by a large column": {store.Query{Types: obs, Sort: []store.Sort{{Param: "value-quantity", Desc: true}}, Count: 10}, 120, 9},
+		"a day":                    {store.Query{Types: obs, Where: store.Test{Param: "date", Role: store.Clock, Cond: store.Cond{How: store.Inside, Lo: day, Hi: evening}}, Count: 10}, 20, 6},
+		"one by id":                {store.Query{Types: obs, Where: store.Test{Param: "_id", Cond: store.Cond{How: store.Is, Space: "Observation", Name: "o77"}}, Count: 10}, 5, 4},
+		"of patients by name":      {store.Query{Types: obs, Where: store.And{code(store.Hot, "code", "8017-6"), store.Via{Param: "patient", Type: "Patient", Of: store.Test{Param: "name", Cond: store.Cond{How: store.Starts, Text: "smith7"}}}}, Count: 10}, 1_200, 20},
+	}
+}
+
+func TestTypicalQueriesReadLittle(t *testing.T) {
+	m, p := ward(t, 20_000)
+	for name, c := range typical() {
+		clear(m.calls)
+		page, err := p.Find(context.Background(), c.query)
+		if err != nil || len(page.Versions) == 0 {
+			t.Errorf("%s: %d rows, %v", name, len(page.Versions), err)
+			continue
+		}
+		e := page.Explain
+		calls := m.calls["scan"] + m.calls["rows"] + m.calls["bodies"] + m.calls["lookup"]
+		t.Logf("%s: driver %q, read %d + %d, %d calls, %d estimates", name, e.Driver, e.Scanned, e.Examined, calls, m.calls["estimate"])
+		if read := e.Scanned + e.Examined; read > c.read || calls > c.calls || m.calls["bodies"] > 1 || e.Driver == "" {
+			t.Errorf("%s: read %d, at most %d; calls %v, at most %d; %+v", name, read, c.read, m.calls, c.calls, e)
+		}
+	}
+}
+
+// TestCountsReadNoRows: exact lists are counted without forward records.
+func TestCountsReadNoRows(t *testing.T) {
+	_, p := ward(t, 20_000)
+	for name, c := range map[string]struct {
+		where store.Expr
+		want  int64
+	}{
+		"all":         {nil, 20_000},
+		"one":         {code(0, "code", "8017-6"), 100},
+		"both":        {store.And{code(0, "code", "8017-6"), code(0, "status", "final")}, 100},
+		"alternative": {store.And{store.Or{code(0, "code", "8017-6"), code(0, "code", "8018-6")}, code(0, "status", "final")}, 200},
+	} {
+		page, err := p.Find(context.Background(), store.Query{Types: []string{"Observation"}, Where: c.where})
+		if err != nil || page.Total != c.want || page.Explain.Examined != 0 {
+			t.Errorf("%s: total %d, %v, %+v", name, page.Total, err, page.Explain)
+		}
+	}
+}
+
+// TestLimits: budget and deadline end a query and name what was being read.
+func TestLimits(t *testing.T) {
+	m, _ := ward(t, 2_000)
+	dear := store.Query{Types: []string{"Observation"}, Where: store.Test{Param: "value-quantity", Cond: store.Cond{How: store.Outside, Lo: store.OrderedFloat(1), Hi: store.OrderedFloat(2)}}, Sort: []store.Sort{{Param: "code"}}, Count: 5}
+	_, err := plan.New(m, plan.Options{Budget: 1_000}).Find(context.Background(), dear)
+	if !errors.Is(err, store.ErrTooCostly) || !strings.Contains(err.Error(), "Observation") {
+		t.Errorf("budget: %v", err)
+	}
+	m.slow = true
+	_, err = plan.New(m, plan.Options{Deadline: time.Nanosecond}).Find(context.Background(), dear)
+	if !errors.Is(err, store.ErrTooCostly) || errors.Is(err, store.ErrUnavailable) {
+		t.Errorf("deadline: %v", err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	q := dear
+	p := plan.New(cancelling{m, cancel}, plan.Options{})
+	_, err = p.Find(ctx, q)
+	if !errors.Is(err, context.Canceled) || !errors.Is(err, store.ErrUnavailable) || errors.Is(err, store.ErrTooCostly) {
+		t.Errorf("cancelled: %v", err)
+	}
+	if !m.mu.TryLock() {
+		t.Error("a snapshot was left open")
+	}
+}
+
+// cancelling is an engine whose caller goes away once the snapshot is open.
+type cancelling struct {
+	*memory
+	cancel func()
+}
+
+func (c cancelling) Snapshot(ctx context.Context) (plan.Snapshot, error) {
+	s, err := c.memory.Snapshot(ctx)
+	c.cancel()
+	return s, err
+}
+
+// TestDeepChains: chains of any depth stream, and have no cap on what they yield.
+func TestDeepChains(t *testing.T) {
+	m, p := ward(t, 20_000)
+	female := code(0, "gender", "female")
+	of := store.Via{Param: "patient", Type: "Patient", Of: female}
+	with := store.Has{Type: "Observation", Param: "patient", Of: store.And{code(0, "code", "8017-6"), of}}
+	page, err := p.Find(context.Background(), store.Query{Types: []string{"Observation"}, Where: store.And{code(0, "status", "final"), store.Via{Param: "patient", Type: "Patient", Of: with}}})
+	if err != nil || page.Total != 0 {
+		// 8017 is n%200 == 17: always the first hundred of two hundred, whose patients are male
+		t.Errorf("total %d, %v", page.Total, err)
+	}
+	page, err = p.Find(context.Background(), store.Query{Types: []string{"Observation"}, Where: of})
+	if err != nil || page.Total != 10_000 {
+		t.Errorf("total %d, %v", page.Total, err)
+	}
+	page, err = p.Find(context.Background(), store.Query{Types: []string{"Patient"}, Where: store.Not{Of: store.Has{Type: "Observation", Param: "patient", Of: code(0, "code", "8017-6")}}, Count: 500, Total: true})
+	if err != nil || page.Total != 100 || len(page.Versions) != 100 {
+		t.Errorf("total %d, rows %d, %v, calls %v", page.Total, len(page.Versions), err, m.calls)
+	}
+}
+
+func BenchmarkFind(b *testing.B) {
+	_, p := ward(b, 20_000)
+	for name, c := range typical() {
+		b.Run(strings.ReplaceAll(name, " ", "-"), func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := p.Find(context.Background(), c.query); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+// BenchmarkTestRows: what one exact test of a forward record costs.
+func BenchmarkTestRows(b *testing.B) {
+	_, p := ward(b, 20_000)
+	at := store.OrderedFloat(1e9)
+	q := store.Query{Types: []string{"Observation"}, Where: store.And{code(0, "status", "final"), store.Not{Of: since("value-quantity", 0, at, store.Less)}}, Count: 1}
+	b.ReportAllocs()
+	for b.Loop() {
+		page, err := p.Find(context.Background(), q)
+		if err != nil || page.Explain.Examined < 20_000 {
+			b.Fatal(page.Explain, err)
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/20_000, "ns/row")
+}
