@@ -3,6 +3,7 @@ package analytics
 import (
 	"context"
 	"errors"
+	"iter"
 	"maps"
 	"slices"
 
@@ -67,27 +68,80 @@ func (r *Runner) touch(ctx context.Context, v store.Version, touched map[string]
 	return err
 }
 
-// mark reads whom a record is about.
+// mark reads whom a record is about. Of the whole record only the two members
+// that can say so are parsed.
 func mark(raw []byte, touched map[string]bool) {
-	if len(raw) > 0 {
-		markNode(fhir.Stored(raw).Root(), touched)
+	for key, value := range members(raw) {
+		if string(key) != `"subject"` && string(key) != `"patient"` {
+			continue
+		}
+		if tree, err := fhir.ParseTree(value, fhir.Limits{}); err == nil {
+			markReference(tree.Root().Get("reference"), touched)
+		}
 	}
 }
 
-func markNode(root fhir.Node, touched map[string]bool) {
-	for _, element := range []string{"subject", "patient"} {
-		to := fhir.ParseReference(root.Path(element, "reference").Text())
-		if to.Type == "Patient" {
-			touched[to.ID] = true
+func markReference(reference fhir.Node, touched map[string]bool) {
+	if to := fhir.ParseReference(reference.Text()); to.Type == "Patient" {
+		touched[to.ID] = true
+	}
+}
+
+// members walks the members of a stored resource, which is compact and well
+// formed, without looking into their values. Keys are quoted.
+func members(raw []byte) iter.Seq2[[]byte, []byte] {
+	return func(yield func(key, value []byte) bool) {
+		for at := 1; at < len(raw) && raw[at] == '"'; {
+			colon := skipString(raw, at)
+			end := skipValue(raw, colon+1)
+			if colon >= len(raw) || end > len(raw) || !yield(raw[at:colon], raw[colon+1:end]) {
+				return
+			}
+			at = end + 1
 		}
 	}
+}
+
+// skipValue is the position behind the value at a position.
+func skipValue(raw []byte, at int) int {
+	for depth := 0; at < len(raw); at++ {
+		switch raw[at] {
+		case '"':
+			at = skipString(raw, at) - 1
+		case '{', '[':
+			depth++
+		case '}', ']', ',':
+			if depth == 0 {
+				return at
+			}
+			if raw[at] != ',' {
+				depth--
+			}
+		}
+	}
+	return at
+}
+
+// skipString is the position behind the string literal at a position.
+func skipString(raw []byte, at int) int {
+	for at++; at < len(raw); at++ {
+		switch raw[at] {
+		case '\\':
+			at++
+		case '"':
+			return at + 1
+		}
+	}
+	return at
 }
 
 // users are the patients with an order or statement of a medication.
 func (r *Runner) users(ctx context.Context, medication string, touched map[string]bool) error {
 	for _, kind := range []string{"MedicationRequest", "MedicationStatement"} {
 		query := fhir.Params{{Name: "medication", Value: "Medication/" + medication}}
-		err := r.door.Each(ctx, kind, query, func(root fhir.Node, _ string) { markNode(root, touched) })
+		err := r.door.Each(ctx, kind, query, func(root fhir.Node, _ string) {
+			markReference(root.Path("subject", "reference"), touched)
+		})
 		if err != nil {
 			return err
 		}
