@@ -73,10 +73,15 @@ func (e *Engine) search(ctx context.Context, v view, r fhir.Request) (fhir.Respo
 	if err != nil {
 		return fhir.Response{}, err
 	}
+	if s.Query.Total && mark.Total < 0 {
+		if mark.Total, err = count(ctx, v, s.Query); err != nil {
+			return fhir.Response{}, err
+		}
+	}
+	s.Query.Total = false // counted once, on the first page
 	s.Query.After = mark.Cursor
 	s.Query.Entries = len(s.Includes) > 0
-	s.Query.Total = s.Query.Total && mark.Total < 0
-	found, err := v.find(ctx, s.Query)
+	found, err := rows(ctx, v, s.Query)
 	if err != nil {
 		return fhir.Response{}, err
 	}
@@ -98,6 +103,21 @@ func (e *Engine) search(ctx context.Context, v view, r fhir.Request) (fhir.Respo
 	}
 	out.Outcome(append(s.Warnings, more.warnings...))
 	return fhir.Response{Status: 200, Body: out.Bytes()}, nil
+}
+
+// count is the exact number of matches.
+func count(ctx context.Context, v view, q store.Query) (int64, error) {
+	q.Count, q.Total, q.Sort = 0, true, nil
+	found, err := v.find(ctx, q)
+	return found.Total, err
+}
+
+// rows finds a page; where no entries are asked for there is nothing to do.
+func rows(ctx context.Context, v view, q store.Query) (store.Page, error) {
+	if q.Count == 0 {
+		return store.Page{Total: -1}, nil
+	}
+	return v.find(ctx, q)
 }
 
 // size is about how many bytes versions take in a Bundle.
