@@ -157,9 +157,9 @@ func redacted(address string) string {
 }
 
 // baseURL is the base that links are built with.
-func (c Config) baseURL(addr net.Addr) string {
+func (c Config) baseURL() string {
 	if c.Base != "" {
 		return strings.TrimSuffix(c.Base, "/")
 	}
-	return "http://" + addr.String() + "/fhir"
+	return "http://" + c.Listen + "/fhir"
 }

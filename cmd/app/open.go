@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -68,7 +69,7 @@ func (a *App) specification() error {
 		return fmt.Errorf("embedded specification: %w", err)
 	}
 	a.spec = spec
-	a.Search, err = search.New(spec)
+	a.Search, err = search.New(spec, a.Config.baseURL())
 	return err
 }
 
@@ -93,17 +94,26 @@ func (a *App) wire() error {
 	engine, err := interaction.New(interaction.Config{
 		Store: a.Store, Search: a.Search, Structure: validate.New(a.spec), Elements: a.spec, Types: a.spec.Resources(),
 		NewID: c.newID(), Now: c.Now, Lenient: c.Lenient, Log: c.Log, MaxEntries: c.MaxEntries, Workers: runtime.GOMAXPROCS(0),
-		Capabilities: conformance.Statement{Software: VersionName(), Search: a.Search, Types: a.spec.Resources()}.Answer,
+		Capabilities: conformance.Statement{Software: VersionName(), Search: a.Search, Types: a.spec.Resources()}.Once(),
 	})
 	if err != nil {
 		return err
 	}
 	a.Door = engine
-	a.Runner = &analytics.Runner{
-		Store: a.Store, Door: engine, Now: c.Now, Log: c.Log, Version: VersionName(),
-		Capabilities: []analytics.Capability{risk.New(), segment.New()},
+	a.Runner, err = a.runner(engine)
+	return err
+}
+
+// runner is the analytics over the engine, with the capabilities of this version.
+func (a *App) runner(door fhir.Doer) (*analytics.Runner, error) {
+	scores, err := risk.New(risk.Options{})
+	if err != nil {
+		return nil, err
 	}
-	return nil
+	return analytics.New(analytics.Config{
+		Door: door, Store: a.Store, Base: a.Config.baseURL(), Now: a.Config.Now, Log: a.Config.Log, Version: VersionName(),
+		Capabilities: []analytics.Capability{scores, segment.New(segment.Hypertension(time.Time{}))},
+	})
 }
 
 func (c Config) newID() func() string {

@@ -29,27 +29,35 @@ type Server struct {
 	failed   chan error
 }
 
-// Start opens the app and listens. The server answers when Start returns.
+// Start listens, opens the app and serves. The server answers when Start returns.
 func Start(ctx context.Context, c Config) (*Server, error) {
-	a, err := Open(ctx, c)
-	if err != nil {
+	if err := c.Check(); err != nil {
 		return nil, err
 	}
-	s, err := a.serve(ctx)
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", c.Listen)
 	if err != nil {
-		return nil, errors.Join(err, a.Close())
+		return nil, wrong("listen", "%v", err)
+	}
+	c.Listen = listener.Addr().String() // a port 0 has become a real one
+	a, err := Open(ctx, c)
+	if err != nil {
+		return nil, errors.Join(err, listener.Close())
+	}
+	s, err := a.serve(ctx, listener)
+	if err != nil {
+		return nil, errors.Join(err, listener.Close(), a.Close())
 	}
 	return s, nil
 }
 
-func (a *App) serve(ctx context.Context) (*Server, error) {
-	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", a.Config.Listen)
+func (a *App) serve(ctx context.Context, listener net.Listener) (*Server, error) {
+	s := &Server{App: a, Base: a.Config.baseURL(), listener: listener, metrics: newMetrics(), failed: make(chan error, 1)}
+	handler, err := s.handler()
 	if err != nil {
-		return nil, wrong("listen", "%v", err)
+		return nil, err
 	}
-	s := &Server{App: a, Base: a.Config.baseURL(listener.Addr()), listener: listener, metrics: newMetrics(), failed: make(chan error, 1)}
 	s.http = &http.Server{
-		Handler:           s.handler(),
+		Handler:           handler,
 		ReadHeaderTimeout: 5 * time.Second,
 		IdleTimeout:       60 * time.Second,
 		MaxHeaderBytes:    64 << 10,
@@ -87,13 +95,16 @@ func (s *Server) follow(ctx context.Context) {
 	}
 }
 
-func (s *Server) handler() http.Handler {
+func (s *Server) handler() (http.Handler, error) {
 	c := s.Config
-	fhirHandler := rest.New(rest.Config{
-		Doer: s.Door, Base: s.Base, Log: c.Log, Observe: s.metrics.observe, Timeout: c.Timeout,
-		MaxBody: c.MaxBody, MaxBundle: c.MaxBundle, InFlight: int64(c.InFlight),
+	fhirHandler, err := rest.New(rest.Config{
+		Doer: s.Door, Base: s.Base, NewID: newID, Log: c.Log, Observe: s.metrics.observe, Timeout: c.Timeout,
+		Resource: bodyLimits(fhir.DefaultLimits(), c.MaxBody), Bundle: bodyLimits(fhir.BundleLimits(), c.MaxBundle), InFlight: int64(c.InFlight),
 		Caller: func(*http.Request) (fhir.Caller, error) { return fhir.Caller{Name: "anyone", Access: fhir.Full()}, nil },
 	})
+	if err != nil {
+		return nil, err
+	}
 	mux := http.NewServeMux()
 	mux.Handle("/fhir", fhirHandler)
 	mux.Handle("/fhir/", fhirHandler)
@@ -103,7 +114,12 @@ func (s *Server) handler() http.Handler {
 	mux.HandleFunc("/{$}", func(w http.ResponseWriter, _ *http.Request) {
 		say(w, 200, fmt.Sprintf("Candela %s\nFHIR R4 base  %s\ncapabilities  %s/metadata\n", VersionName(), s.Base, s.Base))
 	})
-	return paced(newLimiter(c.Rate, c.Now).limited(mux), c.Timeout)
+	return paced(newLimiter(c.Rate, c.Now).limited(mux), c.Timeout), nil
+}
+
+func bodyLimits(l fhir.Limits, bytes int) fhir.Limits {
+	l.Bytes = bytes
+	return l
 }
 
 func say(w http.ResponseWriter, status int, text string) {
