@@ -2,8 +2,14 @@ package mongo
 
 import (
 	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
+	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
@@ -81,4 +87,219 @@ func one(res *mongo.SingleResult) (*record, error) {
 	}
 	r, err := readRecord(doc)
 	return &r, err
+}
+
+// History reads versions newest first, by sequence number: in one snapshot the
+// current ones from res and the replaced ones from hist, merged.
+func (s *Store) History(ctx context.Context, sp store.Span) (store.Page, error) {
+	page := store.Page{Total: -1}
+	before, err := s.seal.open(sp)
+	if err != nil {
+		return page, err
+	}
+	sess, err := s.snapshotSession()
+	if err != nil {
+		return page, err
+	}
+	defer sess.EndSession(context.WithoutCancel(ctx))
+	h := past{s: s, Span: sp}
+	ctx = mongo.NewSessionContext(ctx, sess)
+	if err := h.locate(ctx); err != nil {
+		return page, err
+	}
+	if sp.Total {
+		if page.Total, err = h.total(ctx); err != nil {
+			return page, err
+		}
+	}
+	if sp.Count <= 0 {
+		return page, nil
+	}
+	records, err := h.read(ctx, before, sp.Count+1)
+	if err != nil {
+		return page, err
+	}
+	if len(records) > sp.Count {
+		records = records[:sp.Count]
+		page.Next = s.seal.close(sp, records[sp.Count-1].Seq)
+	}
+	for i := range records {
+		v, err := records[i].version()
+		if err != nil {
+			return page, err
+		}
+		page.Versions = append(page.Versions, v)
+	}
+	return page, nil
+}
+
+// past is a span of history being read.
+type past struct {
+	s *Store
+	store.Span
+	cur   *record   // of one resource
+	floor store.Seq // nothing at or below it can be in the span
+}
+
+// timeSlack is how far versions may be out of order in time, when servers'
+// clocks differ: twice what the counter evens out.
+const timeSlack = 2 * clockSlack
+
+// locate finds the resource, or where Since begins in the sequence.
+func (h *past) locate(ctx context.Context) (err error) {
+	if h.Key.ID != "" {
+		h.cur, err = h.s.head(ctx, h.Key, true)
+		if err == nil && h.cur == nil {
+			err = fmt.Errorf("%s: %w", h.Key, store.ErrNotFound)
+		}
+		return err
+	}
+	if h.Since.IsZero() {
+		return nil
+	}
+	last, err := h.s.counter.last(ctx)
+	if err != nil {
+		return err
+	}
+	return h.bisect(ctx, 0, store.Seq(last.N))
+}
+
+// bisect raises floor: times rise with the sequence, but for timeSlack.
+func (h *past) bisect(ctx context.Context, low, high store.Seq) error {
+	const enough = 256
+	early := h.Since.Add(-timeSlack)
+	for high-low > enough {
+		mid := low + (high-low)/2
+		r, err := h.firstFrom(ctx, mid)
+		switch {
+		case err != nil:
+			return err
+		case r == nil || !r.Time.Before(early):
+			high = mid
+		default:
+			low = r.Seq
+		}
+	}
+	h.floor = low
+	return nil
+}
+
+// firstFrom is the version with the lowest sequence number from q on.
+func (h *past) firstFrom(ctx context.Context, q store.Seq) (*record, error) {
+	var first *record
+	for _, c := range []*mongo.Collection{h.s.res, h.s.hist} {
+		r, err := one(c.FindOne(ctx, bson.D{{Key: "s", Value: bson.D{{Key: "$gte", Value: int64(q)}}}, {Key: "t", Value: bson.D{{Key: "$gte", Value: ""}}}},
+			options.FindOne().SetHint(up("s")).SetSort(up("s")).SetProjection(bson.D{{Key: "s", Value: 1}, {Key: "lu", Value: 1}})))
+		if err != nil {
+			return nil, err
+		}
+		if r != nil && (first == nil || r.Seq < first.Seq) {
+			first = r
+		}
+	}
+	return first, nil
+}
+
+// read gives up to n versions below the sequence number before (0: all).
+func (h *past) read(ctx context.Context, before store.Seq, n int) ([]record, error) {
+	var all []record
+	for _, c := range []*mongo.Collection{h.s.res, h.s.hist} {
+		filter, hint, order := h.query(c == h.s.hist, before)
+		cur, err := c.Find(ctx, filter, options.Find().SetHint(hint).SetSort(order).SetProjection(headOf(true)).
+			SetLimit(int64(n)).SetBatchSize(int32(min(n, 1000))))
+		err = each(ctx, cur, err, "read history", func(doc bson.Raw) error {
+			r, err := readRecord(bson.Raw(slices.Clone(doc)))
+			all = append(all, r)
+			return err
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	slices.SortFunc(all, func(a, b record) int { return int(int64(b.Seq) - int64(a.Seq)) })
+	all = slices.CompactFunc(all, func(a, b record) bool { return a.Seq == b.Seq })
+	return all[:min(n, len(all))], nil
+}
+
+// query is the span as a query of res or hist, its index and its order.
+func (h *past) query(hist bool, before store.Seq) (filter, hint, order bson.D) {
+	seqs := bson.D{{Key: "$gt", Value: int64(h.floor)}}
+	if before > 0 {
+		seqs = append(seqs, bson.E{Key: "$lt", Value: int64(before)})
+	}
+	switch {
+	case h.cur != nil && hist:
+		filter, hint, order = bson.D{{Key: "_id", Value: bson.D{
+			{Key: "$gte", Value: histID(h.cur.RID, 0)}, {Key: "$lt", Value: histID(h.cur.RID, h.cur.Number)}}}}, up("_id"), down("_id")
+	case h.cur != nil:
+		filter, hint, order = bson.D{{Key: "_id", Value: int64(h.cur.RID)}}, up("_id"), down("_id")
+	case h.Key.Type != "":
+		filter, hint, order = bson.D{{Key: "t", Value: h.Key.Type}}, up("t", "s"), down("s")
+	default:
+		filter, hint, order = bson.D{{Key: "t", Value: bson.D{{Key: "$gte", Value: ""}}}}, up("s"), down("s")
+	}
+	filter = append(filter, bson.E{Key: "s", Value: seqs})
+	times := bson.D{}
+	if !h.Since.IsZero() {
+		times = append(times, bson.E{Key: "$gte", Value: ceilMilli(h.Since)})
+	}
+	if !h.Until.IsZero() {
+		times = append(times, bson.E{Key: "$lte", Value: h.Until.UTC()})
+	}
+	if len(times) > 0 {
+		filter = append(filter, bson.E{Key: "lu", Value: times})
+	}
+	return filter, hint, order
+}
+
+// ceilMilli rounds up to milliseconds, as versions have them.
+func ceilMilli(t time.Time) time.Time {
+	if down := t.Truncate(time.Millisecond); !down.Equal(t) {
+		return down.Add(time.Millisecond).UTC()
+	}
+	return t.UTC()
+}
+
+// total counts the span. A copy in hist of a version that is still current, as
+// a process that died in an update leaves it, counts twice until the next update.
+func (h *past) total(ctx context.Context) (int64, error) {
+	var total int64
+	for _, c := range []*mongo.Collection{h.s.res, h.s.hist} {
+		filter, hint, _ := h.query(c == h.s.hist, 0)
+		n, err := c.CountDocuments(ctx, filter, options.Count().SetHint(hint))
+		if err != nil {
+			return 0, classify("count history", err)
+		}
+		total += n
+	}
+	return total, nil
+}
+
+// seal makes and checks history cursors: a sequence number, authenticated
+// together with what was asked.
+type seal struct{ key []byte }
+
+const macSize = 16
+
+func (k seal) mac(sp store.Span, at []byte) []byte {
+	m := hmac.New(sha256.New, k.key)
+	_, _ = fmt.Fprintf(m, "history %q %q %d %d ", sp.Key.Type, sp.Key.ID, sp.Since.UnixNano(), sp.Until.UnixNano()) // a hash never fails
+	_, _ = m.Write(at)
+	return m.Sum(nil)[:macSize]
+}
+
+func (k seal) close(sp store.Span, at store.Seq) string {
+	b := binary.BigEndian.AppendUint64(nil, uint64(at))
+	return base64.RawURLEncoding.EncodeToString(append(b, k.mac(sp, b)...))
+}
+
+func (k seal) open(sp store.Span) (store.Seq, error) {
+	if sp.After == "" {
+		return 0, nil
+	}
+	b, err := base64.RawURLEncoding.Strict().DecodeString(sp.After)
+	if err != nil || len(b) != 8+macSize || !hmac.Equal(b[8:], k.mac(sp, b[:8])) {
+		return 0, fmt.Errorf("history cursor: %w", store.ErrCursor)
+	}
+	return store.Seq(binary.BigEndian.Uint64(b)), nil
 }
