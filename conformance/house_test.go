@@ -26,6 +26,7 @@ var mayImport = map[string][]string{
 	"store/storetest":          {"store"},
 	"fhir/fhirpath":            {"fhir"},
 	"fhir/rest":                {"fhir"},
+	"fhir/patch":               {"fhir", "fhir/fhirpath"},
 	"fhir/search":              {"fhir", "fhir/r4", "fhir/fhirpath", "store"},
 	"fhir/validate":            {"fhir", "fhir/r4", "fhir/fhirpath", "fhir/terminology"},
 	"fhir/interaction":         {"fhir", "fhir/search", "fhir/validate", "fhir/terminology", "store"},

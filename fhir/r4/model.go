@@ -44,3 +44,14 @@ func (s *Spec) IsA(typ, base string) bool {
 	}
 	return false
 }
+
+// Many says whether element name of type typ repeats, so that it is written as
+// a JSON array. false for unknown types and elements.
+func (s *Spec) Many(typ, name string) bool {
+	t, ok := s.types[typ]
+	if !ok {
+		return false
+	}
+	e, ok := t.Element(name)
+	return ok && e.Many
+}

@@ -141,3 +141,23 @@ func TestSearchParametersHoldNoExamples(t *testing.T) {
 		t.Error("well-known parameters are missing")
 	}
 }
+
+func TestManySaysWhatIsAnArray(t *testing.T) {
+	for _, c := range []struct {
+		typ, name string
+		want      bool
+	}{
+		{"Patient", "name", true},
+		{"Patient", "birthDate", false},
+		{"HumanName", "given", true},
+		{"HumanName", "family", false},
+		{"Patient", "deceased", false},
+		{"Observation.component", "extension", true},
+		{"Observation.component", "nothing", false},
+		{"Nothing", "name", false},
+	} {
+		if got := spec(t).Many(c.typ, c.name); got != c.want {
+			t.Errorf("Many(%s, %s) = %v", c.typ, c.name, got)
+		}
+	}
+}
