@@ -74,7 +74,7 @@ func fault(err error) error {
 		return nil
 	case isOurs(err):
 		return err
-	case errors.Is(err, pebble.ErrCorruption), errors.Is(err, body.ErrDamaged):
+	case pebble.IsCorruptionError(err), errors.Is(err, body.ErrDamaged):
 		return fmt.Errorf("%w: %w", store.ErrCorrupt, err)
 	case errors.Is(err, syscall.ENOSPC):
 		return fmt.Errorf("%w: %w", store.ErrFull, err)
@@ -181,18 +181,14 @@ func (s *Store) free() (bytes int64, ok bool) {
 	return int64(min(u.AvailBytes, 1<<62)), true
 }
 
-// How long a write that met the end of the disk waits for space before the
-// database is told.
-const (
-	patience = 20 * time.Second
-	pause    = 50 * time.Millisecond
-)
+// pause is how often the disk is looked at while writes wait for space.
+const pause = 50 * time.Millisecond
 
 // waitForSpace runs while a write of the database has met the end of the disk;
 // the write is tried again when it returns.
 func (s *Store) waitForSpace() {
 	s.opt.Logger.Error("the disk is full; writes wait for space", slog.String("folder", s.dir))
-	for end := time.Now().Add(patience); time.Now().Before(end); {
+	for end := time.Now().Add(s.opt.patience); time.Now().Before(end); {
 		select {
 		case <-s.stop:
 			return

@@ -1,0 +1,21 @@
+package embedded_test
+
+import (
+	"testing"
+	"time"
+
+	"candela/store"
+	"candela/store/embedded"
+	"candela/store/storetest"
+)
+
+func TestKilledWriterLosesNothingAcknowledged(t *testing.T) {
+	storetest.Crash(t, func(t *testing.T, dir string, now func() time.Time) store.Store {
+		t.Helper()
+		s, err := embedded.Open(dir, embedded.Options{Now: now})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	})
+}
