@@ -181,6 +181,7 @@ func quiet(t *testing.T, w world, r *analytics.Runner) {
 	}
 }
 
+// TestVanishedAndExcluded runs on the product: deletions and all.
 func TestVanishedAndExcluded(t *testing.T) {
 	for _, c := range []struct {
 		name   string
@@ -198,7 +199,8 @@ func TestVanishedAndExcluded(t *testing.T) {
 		{"patient deleted", map[string]string{"Patient/a": ""}, "entered-in-error", "patient was deleted"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			w := newMemory()
+			w := openProduct(t)
+			send(t, w, person("z"))
 			send(t, w, person("a"))
 			r := runner(t, w)
 			run(t, r)
@@ -282,7 +284,12 @@ func TestTakenOver(t *testing.T) {
 }
 
 func TestMedicationChange(t *testing.T) {
-	w := newMemory()
+	t.Run("memory", func(t *testing.T) { medicationChange(t, newMemory()) })
+	t.Run("product", func(t *testing.T) { medicationChange(t, openProduct(t)) })
+}
+
+// medicationChange: a Medication has no patient; those who take it are touched.
+func medicationChange(t *testing.T, w world) {
 	records := person("a")
 	records["MedicationRequest/a-ace"] = `{"resourceType":"MedicationRequest","id":"a-ace","status":"active","intent":"order","medicationReference":{"reference":"Medication/m"},"subject":{"reference":"Patient/a"},"authoredOn":"2019-01-01"}`
 	records["Medication/m"] = `{"resourceType":"Medication","id":"m","code":{"text":"24 HR metoprolol succinate 50 MG Extended Release Oral Tablet"}}`
