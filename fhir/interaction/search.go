@@ -68,6 +68,9 @@ func (e *Engine) search(ctx context.Context, v view, r fhir.Request) (fhir.Respo
 			return fhir.Response{}, err
 		}
 		r.Compartment, r.ID = mark.Compartment, mark.ID
+		if r.Compartment != "" && r.Type == "" {
+			r.Type = "*"
+		}
 	}
 	s, err := e.parseSearch(r, mark.Strict)
 	if err != nil {

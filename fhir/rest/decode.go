@@ -71,7 +71,7 @@ func (x *exchange) decodeBody(ctx context.Context) (release func(), err error) {
 		}
 		return nothing, nil
 	case fhir.Create, fhir.Update, fhir.Batch:
-	case fhir.Operation, fhir.Patch:
+	case fhir.Operation:
 		if x.r.ContentLength == 0 {
 			return nothing, nil
 		}
