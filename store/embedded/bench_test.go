@@ -172,3 +172,87 @@ func BenchmarkUpdate(b *testing.B) {
 	}
 	reportCPU(b, start, n, "cpu-µs/res")
 }
+
+// filled is a store of n observations of n/200 patients, and its folder.
+func filled(b *testing.B, n int) (*embedded.Store, string) {
+	b.Helper()
+	s, dir := open(b, embedded.Options{Relaxed: true})
+	gen := newSample()
+	for i := 0; i < n; i += 1000 {
+		ops := make([]store.Op, 1000)
+		for j := range ops {
+			ops[j] = gen.observation((i + j) / 200)
+		}
+		if _, err := s.Commit(context.Background(), ops...); err != nil {
+			b.Fatal(err)
+		}
+	}
+	quiet()
+	return s, dir
+}
+
+// quiet waits until the store's work in the background is done.
+func quiet() {
+	for busy := true; busy; {
+		before := cpu()
+		time.Sleep(300 * time.Millisecond)
+		busy = cpu()-before > 20*time.Millisecond
+	}
+}
+
+func named(param string, role store.Role, name string) store.Test {
+	return store.Test{Param: param, Role: role, Cond: store.Cond{How: store.Named, Name: name}}
+}
+
+func ownedBy(patient int) store.Test {
+	return store.Test{Param: "patient", Role: store.Anchor, Cond: store.Cond{How: store.Is, Space: "Patient", Name: patientID(patient)}}
+}
+
+func BenchmarkRead(b *testing.B) {
+	const n = 100_000
+	s, _ := filled(b, n)
+	ctx := context.Background()
+	newest := []store.Sort{{Param: "date", Desc: true, Role: store.Clock}}
+	late := store.OrderedTime(epoch.AddDate(5, 0, 0))
+	year := store.Test{Param: "date", Role: store.Clock, Cond: store.Cond{How: store.AtLeast, Lo: late, Hi: late}}
+	queries := map[string]func(i int) store.Query{
+		"id": func(i int) store.Query { return store.Query{Count: 0} },
+		"patient+code newest": func(i int) store.Query {
+			return store.Query{Where: store.And{ownedBy(i % (n / 200)), named("code", store.Hot, codeOf(i%8))}, Sort: newest, Count: 10}
+		},
+		"code newest 10": func(i int) store.Query {
+			return store.Query{Where: named("code", store.Hot, codeOf(i%50)), Sort: newest, Count: 10}
+		},
+		"code+status+date newest 10": func(i int) store.Query {
+			return store.Query{Where: store.And{named("code", store.Hot, codeOf(i%50)), named("status", store.Hot, "final"), year}, Sort: newest, Count: 10}
+		},
+		"count code and status": func(i int) store.Query {
+			return store.Query{Where: store.And{named("code", store.Hot, codeOf(i%50)), named("status", store.Hot, "final")}, Total: true}
+		},
+		"page of all": func(i int) store.Query { return store.Query{Count: 50} },
+	}
+	page, err := s.Find(ctx, store.Query{Types: []string{"Observation"}, Count: 5000, NoRaw: true})
+	if err != nil {
+		b.Fatal(err)
+	}
+	for name, query := range queries {
+		b.Run(name, func(b *testing.B) {
+			start, i := cpu(), 0
+			for b.Loop() {
+				i++
+				if name == "id" {
+					_, err = s.Get(ctx, page.Versions[i%len(page.Versions)].Key)
+				} else {
+					q := query(i)
+					q.Types = []string{"Observation"}
+					_, err = s.Find(ctx, q)
+				}
+				if err != nil {
+					b.Fatal(err)
+				}
+			}
+			reportCPU(b, start, i, "cpu-µs/op")
+			b.ReportAllocs()
+		})
+	}
+}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"iter"
 	"slices"
+	"sync"
 
 	"github.com/cockroachdb/pebble/v2"
 
@@ -27,17 +28,58 @@ func (e engine) Snapshot(ctx context.Context) (plan.Snapshot, error) {
 	return &snapshot{s: e.s, db: e.s.db.NewSnapshot(), top: top}, nil
 }
 
+// snapshot keeps an iterator of each keyspace for the next use: planners read
+// in many small steps, and a step forward in a list costs little on an open one.
 type snapshot struct {
-	s   *Store
-	db  *pebble.Snapshot
-	top store.RID
+	s    *Store
+	db   *pebble.Snapshot
+	top  store.RID
+	mu   sync.Mutex
+	idle map[byte]*pebble.Iterator
 }
 
 func (v *snapshot) Top() store.RID { return v.top }
 
+// Close releases the view. No scan of it may be under way.
 func (v *snapshot) Close() error {
 	defer v.s.leave()
-	return fault(v.db.Close())
+	var err error
+	for _, it := range v.idle {
+		err = errors.Join(err, it.Close())
+	}
+	v.idle = nil
+	return fault(errors.Join(err, v.db.Close()))
+}
+
+// take gives an iterator of a keyspace; put takes it back.
+func (v *snapshot) take(ctx context.Context, space byte, lower, upper []byte) (*pebble.Iterator, error) {
+	v.mu.Lock()
+	it := v.idle[space]
+	delete(v.idle, space)
+	v.mu.Unlock()
+	if it != nil {
+		it.SetBounds(lower, upper)
+		return it, nil
+	}
+	it, err := v.db.NewIterWithContext(ctx, &pebble.IterOptions{LowerBound: lower, UpperBound: upper})
+	return it, fault(err)
+}
+
+// put keeps it for the next take, and gives the error that ended its walk.
+func (v *snapshot) put(space byte, it *pebble.Iterator) error {
+	if err := it.Error(); err != nil {
+		return fault(errors.Join(err, it.Close()))
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.idle[space] != nil {
+		return fault(it.Close())
+	}
+	if v.idle == nil {
+		v.idle = map[byte]*pebble.Iterator{}
+	}
+	v.idle[space] = it
+	return nil
 }
 
 // Lookup gives the RID of each key, 0 for what is absent or deleted.
@@ -63,9 +105,9 @@ func (v *snapshot) Lookup(ctx context.Context, keys []store.Key) ([]store.RID, e
 
 // Types names the types that have, or once had, resources: those of the feed.
 func (v *snapshot) Types(ctx context.Context) (types []string, err error) {
-	it, err := v.db.NewIterWithContext(ctx, &pebble.IterOptions{LowerBound: []byte{spaceType}, UpperBound: []byte{spaceType + 1}})
+	it, err := v.take(ctx, spaceType, []byte{spaceType}, []byte{spaceType + 1})
 	if err != nil {
-		return nil, fault(err)
+		return nil, err
 	}
 	for ok := it.First(); ok; {
 		key := it.Key()
@@ -73,7 +115,7 @@ func (v *snapshot) Types(ctx context.Context) (types []string, err error) {
 		types = append(types, typ)
 		ok = it.SeekGE(after(typeKey(nil, typ)))
 	}
-	return types, errors.Join(fault(it.Error()), fault(it.Close()))
+	return types, v.put(spaceType, it)
 }
 
 // spaceOf is the keyspace of an index.
@@ -91,61 +133,53 @@ func spaceOf(i plan.Index) (byte, error) {
 	return 0, fmt.Errorf("%w: index %d", store.ErrQuery, i)
 }
 
-// bounds is the range of keys that a scan walks.
-func bounds(space byte, s *plan.Scan) (lower, upper []byte) {
-	list := number8(make([]byte, 0, 48), space, s.Hash)
-	lower = append(slices.Clip(list), s.From...)
-	upper = after(append(slices.Clip(list), s.To...))
-	if s.After.RID == 0 && s.After.Order == nil {
-		return lower, upper
-	}
-	hit := appendPosting(nil, space, s.Hash, s.After.Order, s.After.RID)
-	if s.Desc {
-		if bytes.Compare(hit, upper) < 0 {
-			upper = hit
-		}
-		return lower, upper
-	}
-	if hit = append(hit, 0); bytes.Compare(hit, lower) > 0 {
-		lower = hit
-	}
-	return lower, upper
-}
-
-// walker is an open scan.
+// walker is a scan under way: a list between two bounds, and where it starts.
 type walker struct {
-	it    *pebble.Iterator
-	space byte
-	desc  bool
-	lower []byte
-	upper []byte
+	v            *snapshot
+	it           *pebble.Iterator
+	space        byte
+	desc         bool
+	lower, upper []byte
+	start        []byte // the first key that may follow (desc: the first that may not); nil: a bound
 }
 
+// walk opens a scan; nil when nothing can stand between its bounds.
 func (v *snapshot) walk(ctx context.Context, s *plan.Scan) (*walker, error) {
 	space, err := spaceOf(s.Index)
 	if err != nil {
 		return nil, err
 	}
-	lower, upper := bounds(space, s)
-	if bytes.Compare(lower, upper) >= 0 {
-		return nil, nil // nothing can stand there
+	list := number8(make([]byte, 0, 48), space, s.Hash)
+	w := &walker{v: v, space: space, desc: s.Desc, lower: append(slices.Clip(list), s.From...), upper: after(append(list, s.To...))}
+	if bytes.Compare(w.lower, w.upper) >= 0 {
+		return nil, nil
 	}
-	it, err := v.db.NewIterWithContext(ctx, &pebble.IterOptions{LowerBound: lower, UpperBound: upper})
-	if err != nil {
-		return nil, fault(err)
+	if s.After.RID != 0 || s.After.Order != nil {
+		w.start = appendPosting(nil, space, s.Hash, s.After.Order, s.After.RID)
+		if !s.Desc {
+			w.start = append(w.start, 0)
+		}
 	}
-	return &walker{it: it, space: space, desc: s.Desc, lower: lower, upper: upper}, nil
+	w.it, err = v.take(ctx, space, w.lower, w.upper)
+	return w, err
 }
 
 // first finds the first key. Going up it asks the bloom filters for the list.
 func (w *walker) first() bool {
-	if w.desc {
+	switch {
+	case w.desc && w.start == nil:
 		return w.it.Last()
+	case w.desc:
+		return w.it.SeekLT(w.start)
+	case bytes.Compare(w.start, w.lower) < 0:
+		return w.it.SeekPrefixGE(w.lower)
+	case bytes.Compare(w.start, w.upper) >= 0:
+		return false
 	}
-	return w.it.SeekPrefixGE(w.lower)
+	return w.it.SeekPrefixGE(w.start)
 }
 
-func (w *walker) close() error { return errors.Join(fault(w.it.Error()), fault(w.it.Close())) }
+func (w *walker) close() error { return w.v.put(w.space, w.it) }
 
 // hit is the present hit.
 func (w *walker) hit() plan.Hit {
@@ -174,7 +208,7 @@ func (v *snapshot) Scan(ctx context.Context, s plan.Scan) iter.Seq2[plan.Hit, er
 		n := 0
 		for ok := w.first(); ok; ok = step(w.it, w.desc) {
 			if !yield(w.hit(), nil) {
-				_ = w.it.Close() // the reader has all it wants
+				_ = w.close() // the reader has all it wants
 				return
 			}
 			if n++; n%glance == 0 && ctx.Err() != nil {
@@ -190,10 +224,11 @@ func (v *snapshot) Scan(ctx context.Context, s plan.Scan) iter.Seq2[plan.Hit, er
 // Rows gives forward records; entries stay packed until asked for.
 func (v *snapshot) Rows(ctx context.Context, rids []store.RID) ([]plan.Row, error) {
 	rows := make([]plan.Row, 0, len(rids))
-	var arena []byte
+	var arena []byte // one for many rows: they live and die together
+	size := min(32<<10, len(rids)<<10)
 	err := v.each(ctx, spaceRow, rids, func(_, value []byte) error {
 		if len(arena)+len(value) > cap(arena) {
-			arena = make([]byte, 0, max(32<<10, len(value)))
+			arena = make([]byte, 0, max(size, len(value)))
 		}
 		from := len(arena)
 		arena = append(arena, value...)
@@ -219,9 +254,9 @@ func (v *snapshot) Bodies(ctx context.Context, rids []store.RID) ([]store.Versio
 
 // each finds, for each rid, the first record in space that starts with it.
 func (v *snapshot) each(ctx context.Context, space byte, rids []store.RID, use func(key, value []byte) error) error {
-	it, err := v.db.NewIterWithContext(ctx, &pebble.IterOptions{LowerBound: []byte{space}, UpperBound: []byte{space + 1}})
+	it, err := v.take(ctx, space, []byte{space}, []byte{space + 1})
 	if err != nil {
-		return fault(err)
+		return err
 	}
 	var key [splitAt]byte
 	for i, rid := range rids {
@@ -239,8 +274,8 @@ func (v *snapshot) each(ctx context.Context, space byte, rids []store.RID, use f
 			err = errors.Join(err, ctx.Err())
 		}
 		if err != nil {
-			return errors.Join(fault(err), it.Close())
+			return errors.Join(fault(err), v.put(space, it))
 		}
 	}
-	return errors.Join(fault(it.Error()), fault(it.Close()))
+	return v.put(space, it)
 }

@@ -14,6 +14,9 @@ import (
 // the space it takes on disk.
 const exact = 4096
 
+// worthKeeping is how long a list must be for its size to be remembered.
+const worthKeeping = 128
+
 // Estimate counts the hits of a short scan up to limit and guesses those of a
 // long one.
 func (v *snapshot) Estimate(ctx context.Context, s plan.Scan, limit int64) (int64, error) {
@@ -23,19 +26,23 @@ func (v *snapshot) Estimate(ctx context.Context, s plan.Scan, limit int64) (int6
 		return 0, err
 	}
 	if n, ok := v.s.sizes.find(w, v.top); ok {
-		return min(n, limit), w.it.Close()
+		return min(n, limit), w.close()
 	}
 	n, more := w.count(min(limit, exact))
 	if more && limit > exact {
-		if n, err = v.s.extrapolate(w, n, limit); err == nil {
-			v.s.sizes.keep(w, n, v.top)
+		if n, err = v.s.extrapolate(w, n, limit); err != nil {
+			_ = w.close() // the first error tells more
+			return 0, err
 		}
+		more = false
 	}
-	if err != nil {
-		_ = w.it.Close() // the first error tells more
+	if err := w.close(); err != nil {
 		return 0, err
 	}
-	return min(n, limit), w.close()
+	if !more && n >= worthKeeping {
+		v.s.sizes.keep(w, n, v.top)
+	}
+	return min(n, limit), nil
 }
 
 // count counts hits up to limit and says whether there may be more.
@@ -78,7 +85,7 @@ func (s *Store) extrapolate(w *walker, n, limit int64) (int64, error) {
 	return n, nil
 }
 
-// sizes remembers how long long lists are: every search asks for the same few.
+// sizes remembers how long lists are: every search asks for the same few.
 type sizes struct {
 	mu   sync.Mutex
 	list map[uint64]size
