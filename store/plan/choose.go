@@ -175,12 +175,14 @@ func (a *arm) sourcesWithin(limit int64) (found []*source, err error) {
 		if chains {
 			break
 		}
-		owned, err := a.ownedSource(found, limit)
-		if err != nil {
-			return nil, err
-		}
-		if owned != nil {
-			found = append(found, owned)
+		for _, joint := range [...]func([]*source, int64) (*source, error){a.ownedSource, a.periodSource} {
+			s, err := joint(found, limit)
+			if err != nil {
+				return nil, err
+			}
+			if s != nil {
+				found = append(found, s)
+			}
 		}
 	}
 	return found, nil
@@ -200,6 +202,31 @@ func (a *arm) ownedSource(found []*source, limit int64) (*source, error) {
 	scans = append(scans, equal(HashOfOdd(a.typ), HashOfUnclocked(a.typ))...)
 	n, err := a.estimate(scans, limit)
 	return scanSource(name, label(&owners[0][0])+" and "+label(&hots[0][0]), scans, n), err
+}
+
+// periodSource answers several range tests on a parameter with one value
+// together: from here to there.
+func (a *arm) periodSource(found []*source, limit int64) (*source, error) {
+	tests := map[string]int{}
+	for _, part := range a.parts {
+		t, ok := part.(store.Test)
+		if !ok || !single(t.Param, t.Role) || !boundsOf(&t).ok {
+			continue
+		}
+		if tests[t.Param]++; tests[t.Param] < 2 || least(found) < 64 {
+			continue
+		}
+		d, ok := rangeDriver(a.typ, t.Param, a.clockBounds(t.Param))
+		if !ok || d.none {
+			continue
+		}
+		if t.Param != store.ParamUpdated {
+			d.scans = append(d.scans, equal(HashOfOdd(a.typ))...)
+		}
+		n, err := a.estimate(d.scans, limit)
+		return scanSource(t.Param, t.Param+" from, to", d.scans, n), err
+	}
+	return nil, nil
 }
 
 // share estimates which part of the type a source matches, where that is known.

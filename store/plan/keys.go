@@ -49,14 +49,13 @@ const PrefixLen = 24
 // hash joins parts with a separator no part may contain unescaped ambiguity
 // from: each part is preceded by its length.
 func hash(parts ...string) uint64 {
-	d := xxhash.New()
-	var n [4]byte
+	var room [256]byte
+	b := room[:0]
 	for _, p := range parts {
-		n[0], n[1], n[2], n[3] = byte(len(p)), byte(len(p)>>8), byte(len(p)>>16), byte(len(p)>>24)
-		_, _ = d.Write(n[:]) // a hash never fails to write
-		_, _ = d.WriteString(p)
+		b = binary.LittleEndian.AppendUint32(b, uint32(len(p)))
+		b = append(b, p...)
 	}
-	return d.Sum64()
+	return xxhash.Sum64(b)
 }
 
 // HashOfType is the posting list of all live resources of a type.
@@ -107,14 +106,16 @@ func KeysOf(typ string, entries []store.Entry, updated time.Time) Keys {
 type deriver struct {
 	typ    string
 	keys   Keys
+	room   []byte // what ordered keys are cut from
 	owners []store.Value
 	hot    []*store.Entry
 	clocks []*store.Entry
 }
 
 func derive(typ string, entries []store.Entry, updated time.Time) Keys {
-	d := deriver{typ: typ}
-	d.keys.Equal = make([]uint64, 0, 2*len(entries)+1)
+	d := deriver{typ: typ, room: make([]byte, 0, 16*(len(entries)+1))}
+	d.keys.Equal = make([]uint64, 0, 2*len(entries)+2)
+	d.keys.Ordered = make([]Point, 0, len(entries)+1)
 	d.equal(HashOfType(typ))
 	for i := range entries {
 		d.entry(&entries[i])
@@ -175,7 +176,7 @@ func (d *deriver) words(e *store.Entry) {
 func (d *deriver) span(e *store.Entry) {
 	d.order(FieldHash(d.typ, e.Param, Low), e.Lo)
 	if wide(e.Lo, e.Hi) {
-		d.keys.Ordered = append(d.keys.Ordered, Point{FieldHash(d.typ, e.Param, High), topEight(e.Hi)})
+		d.order(FieldHash(d.typ, e.Param, High), topEight(e.Hi))
 	}
 }
 
@@ -223,7 +224,11 @@ func oneClock(clocks []*store.Entry) (clock []byte, isWide, ok bool) {
 func (d *deriver) equal(h uint64) { d.keys.Equal = append(d.keys.Equal, h) }
 
 func (d *deriver) order(field uint64, value []byte) {
-	d.keys.Ordered = append(d.keys.Ordered, Point{field, eight(value)})
+	from := len(d.room)
+	d.room = append(d.room, 0, 0, 0, 0, 0, 0, 0, 0)
+	order := d.room[from : from+8 : from+8]
+	copy(order, value)
+	d.keys.Ordered = append(d.keys.Ordered, Point{field, order})
 }
 
 func (d *deriver) prefix(field uint64, text string) {

@@ -53,12 +53,12 @@ func (a *arm) collect(t *top) error {
 	}
 	if plan.walk == nil {
 		a.r.explains(plan.late)
-		return a.feedRest(t, plan.late)
+		return a.feedRest(t, plan.late, false)
 	}
 	a.r.explains(plan.walk.source)
 	missing := t.at.set && len(t.sort) > 0 && !t.at.at.keys[0].ok
 	if t.at.back && missing {
-		if err := a.feedRest(t, plan.late); err != nil || t.full() {
+		if err := a.feedRest(t, plan.late, true); err != nil || t.full() && !t.items[t.size-1].at.keys[0].ok {
 			return err
 		}
 	}
@@ -70,7 +70,7 @@ func (a *arm) collect(t *top) error {
 	if t.at.back || plan.late == nil || t.full() && t.items[t.size-1].at.keys[0].ok {
 		return nil
 	}
-	return a.feedRest(t, plan.late)
+	return a.feedRest(t, plan.late, true)
 }
 
 // feedWalk reads what stands in no order, then walks.
@@ -83,13 +83,17 @@ func (a *arm) feedWalk(t *top, plan strategy) error {
 	return a.feed(t, plan.walk.source, plan.walk, t.size)
 }
 
-// feedRest reads a source to its end, or in rid order as far as the page needs.
-func (a *arm) feedRest(t *top, s *source) error {
+// feedRest reads a source to its end, or in rid order as far as the page needs:
+// without sort keys, and where all that have a key were walked already.
+func (a *arm) feedRest(t *top, s *source, walked bool) error {
 	if s == nil {
 		return nil
 	}
 	if s.byRID && len(t.sort) == 0 {
 		return a.feed(t, s, &walk{source: s, exact: true}, a.firstRead(t, s))
+	}
+	if s.byRID && len(t.sort) == 1 && walked {
+		return a.feed(t, s, &walk{source: s, exact: true, rest: true}, a.r.opt.Batch)
 	}
 	return a.feed(t, s, nil, int(min(max(s.n+1, 16), int64(a.r.opt.Batch)*16)))
 }
@@ -165,14 +169,50 @@ func (a *arm) sortWalk(t *top, base *source) (strategy, int64, error) {
 	if err != nil || cut == nil {
 		return strategy{}, 0, err
 	}
-	n, err := a.size()
+	plan := strategy{late: base}
+	if single(t.sort[0].Param, t.sort[0].Role) {
+		a.bounded(&plan, &scan, param)
+	}
+	n, err := a.estimate([]Scan{scan}, 1<<40)
 	if err != nil {
 		return strategy{}, 0, err
 	}
 	t.bound(&scan, cut)
-	w := &walk{source: scanSource(param, "in order of "+param, []Scan{scan}, n), cut: cut}
-	price := expected(n, a.matches(a.found)/float64(n), t.size) * a.r.opt.RowCost
-	return strategy{walk: w, late: base}, price, nil
+	exact := param == store.ParamUpdated // one value of eight bytes each
+	if exact {
+		t.resume(&scan)
+	}
+	plan.walk = &walk{source: scanSource(param, "in order of "+param, []Scan{scan}, n), cut: cut, exact: exact}
+	price := expected(n, a.matches(a.found)/float64(max(n, 1)), t.size) * a.r.opt.RowCost
+	for _, s := range plan.early {
+		price += a.price(s)
+	}
+	return plan, price, nil
+}
+
+// single says whether a parameter has at most one value, odd clocks aside: then
+// bounds of several tests on it can be put together.
+func single(param string, role store.Role) bool {
+	return param == store.ParamUpdated || role&store.Clock != 0
+}
+
+// bounded narrows a walk over a parameter with one value to where its tests
+// leave matches. Ranges that begin outside and reach in come early, as odd clocks do.
+func (a *arm) bounded(plan *strategy, scan *Scan, param string) {
+	b := a.clockBounds(param)
+	if !b.ok {
+		return
+	}
+	scan.From, scan.To = b.from, b.to
+	plan.late = nil // what has no value meets no test
+	if param == store.ParamUpdated {
+		return
+	}
+	plan.early = append(plan.early, a.narrowed(HashOfOdd(a.typ), "odd clock"))
+	if b.high != nil {
+		high := Scan{Index: Ordered, Hash: FieldHash(a.typ, param, High), From: b.high}
+		plan.early = append(plan.early, scanSource(param, param+" to", []Scan{high}, 0))
+	}
 }
 
 // sortIndex is the one index that a parameter's values are ordered in, if there is.
@@ -320,7 +360,7 @@ func (a *arm) clockBounds(param string) bounds {
 	var b bounds
 	for _, part := range a.parts {
 		if t, ok := part.(store.Test); ok && t.Param == param {
-			if o := boundsOf(&t.Cond); o.ok {
+			if o := boundsOf(&t); o.ok {
 				b = b.within(o)
 			}
 		}

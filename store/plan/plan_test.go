@@ -71,6 +71,10 @@ func typical() map[string]struct {
 		"page of what most are":    {store.Query{Types: obs, Where: code(store.Hot, "status", "final"), Count: 10}, 60, 5},
 		"sorted by a large column": {store.Query{Types: obs, Sort: []store.Sort{{Param: "value-quantity", Desc: true}}, Count: 10}, 120, 9},
 		"a day":                    {store.Query{Types: obs, Where: store.Test{Param: "date", Role: store.Clock, Cond: store.Cond{How: store.Inside, Lo: day, Hi: evening}}, Count: 10}, 20, 6},
+		"a period":                 {store.Query{Types: obs, Where: store.And{since("date", store.Clock, day, store.AtLeast), since("date", store.Clock, evening, store.Less)}, Count: 10}, 100, 7},
+		"a long period, by date":   {store.Query{Types: obs, Where: store.And{since("date", store.Clock, day, store.AtLeast)}, Sort: newest, Count: 10}, 80, 9},
+		"changed since, in order":  {store.Query{Types: obs, Where: since("_lastUpdated", 0, store.OrderedTime(time.UnixMilli(9_000)), store.AtLeast), Sort: []store.Sort{{Param: "_lastUpdated"}}, Count: 10}, 60, 7},
+		"sorted by what none has":  {store.Query{Types: obs, Sort: []store.Sort{{Param: "nothing"}}, Count: 10}, 60_000, 60},
 		"one by id":                {store.Query{Types: obs, Where: store.Test{Param: "_id", Cond: store.Cond{How: store.Is, Space: "Observation", Name: "o77"}}, Count: 10}, 5, 4},
 		"of patients by name":      {store.Query{Types: obs, Where: store.And{code(store.Hot, "code", "8017-6"), store.Via{Param: "patient", Type: "Patient", Of: store.Test{Param: "name", Cond: store.Cond{How: store.Starts, Text: "smith7"}}}}, Count: 10}, 1_200, 20},
 	}

@@ -83,7 +83,7 @@ func driverOf(typ string, t *store.Test) (d driver, ok bool) {
 	case store.Present, store.Within, store.Contains, store.Outside:
 		return driver{}, false
 	}
-	return rangeDriver(typ, t.Param, boundsOf(c))
+	return rangeDriver(typ, t.Param, boundsOf(t))
 }
 
 func equal(hashes ...uint64) []Scan {
@@ -166,22 +166,26 @@ type bounds struct {
 	ok       bool // false: says nothing
 }
 
-func boundsOf(c *store.Cond) bounds {
-	b := bounds{ok: true}
+func boundsOf(t *store.Test) bounds {
+	c, b := &t.Cond, bounds{ok: true}
+	slack := uint64(Slack)
+	if t.Param == store.ParamUpdated { // always a point
+		slack = 0
+	}
 	switch c.How {
 	case store.Inside:
 		b.from, b.to = orNil(c.Lo), orNil(c.Hi)
 	case store.Overlaps:
-		b.from, b.high, b.to = slacked(c.Lo), orNil(c.Lo), orNil(c.Hi)
+		b.from, b.high, b.to = slacked(c.Lo, slack), orNil(c.Lo), orNil(c.Hi)
 	case store.Greater:
-		b.from, b.high, b.none = slacked(c.Hi), orNil(c.Hi), c.Hi == nil
+		b.from, b.high, b.none = slacked(c.Hi, slack), orNil(c.Hi), c.Hi == nil
 	case store.AtLeast:
 		b.from = orNil(c.Lo)
 		if c.Hi == nil {
 			break
 		}
-		if b.high = orNil(c.Hi); b.from != nil && string(slacked(c.Hi)) < string(b.from) {
-			b.from = slacked(c.Hi)
+		if b.high = orNil(c.Hi); b.from != nil && string(slacked(c.Hi, slack)) < string(b.from) {
+			b.from = slacked(c.Hi, slack)
 		}
 	case store.Less, store.Before:
 		b.to, b.none = orNil(c.Lo), c.Lo == nil
@@ -205,13 +209,13 @@ func orNil(v []byte) []byte {
 	return eight(v)
 }
 
-// slacked is where ranges that reach v and are no wider than Slack begin.
-func slacked(v []byte) []byte {
+// slacked is where ranges that reach v and are no wider than slack begin.
+func slacked(v []byte, slack uint64) []byte {
 	if v == nil {
 		return nil
 	}
 	n := binary.BigEndian.Uint64(eight(v))
-	return binary.BigEndian.AppendUint64(nil, n-min(n, Slack))
+	return binary.BigEndian.AppendUint64(nil, n-min(n, slack))
 }
 
 // within narrows b to what also lies in o; right only where there is one range.

@@ -104,6 +104,7 @@ type walk struct {
 	*source
 	cut   func(string) string // the part of a sort value that hits are ordered by; nil: by rid alone
 	exact bool                // hits are ordered as rows are: by the whole first key, then rid
+	rest  bool                // only rows without a first key still count
 }
 
 // past says whether h and all behind it come after the page.
@@ -112,6 +113,9 @@ func (t *top) past(w *walk, h Hit) bool {
 		return false
 	}
 	worst := t.items[t.size-1].at
+	if w.rest && worst.keys[0].ok {
+		return !t.at.back
+	}
 	d := 0
 	if w.cut != nil {
 		if !worst.keys[0].ok {
@@ -137,8 +141,8 @@ func (a *arm) feed(t *top, src *source, w *walk, size int) error {
 	if err != nil {
 		return err
 	}
-	if w == nil || w.cut == nil {
-		t.start(s, src)
+	if w != nil && w.cut == nil && t.at.set && (len(t.sort) == 0 || !t.at.at.keys[0].ok) {
+		s.skip(t.at.at.rid)
 	}
 	for {
 		rids, last, err := a.batch(t, s, w, size)
@@ -154,13 +158,6 @@ func (a *arm) feed(t *top, src *source, w *walk, size int) error {
 			return nil
 		}
 		size = min(size*4, max(size, a.r.opt.Batch))
-	}
-}
-
-// start skips, in rid order, to the place of the cursor.
-func (t *top) start(s stream, src *source) {
-	if src.byRID && t.at.set && len(t.sort) == 0 {
-		s.skip(t.at.at.rid)
 	}
 }
 
