@@ -258,7 +258,11 @@ func (s *Store) row(r pebble.Reader, rid store.RID) (plan.Row, error) {
 	if data == nil {
 		return plan.Row{}, fmt.Errorf("%w: no forward record of %d", store.ErrCorrupt, rid)
 	}
-	return plan.OpenRow(data)
+	plain, err := body.Expand(nil, data)
+	if err != nil {
+		return plan.Row{}, fault(err)
+	}
+	return plan.OpenRow(plain)
 }
 
 // apply puts a batch into the database, in a goroutine of its own: where the

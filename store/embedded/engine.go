@@ -12,6 +12,7 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 
 	"candela/store"
+	"candela/store/body"
 	"candela/store/plan"
 )
 
@@ -225,15 +226,16 @@ func (v *snapshot) Scan(ctx context.Context, s plan.Scan) iter.Seq2[plan.Hit, er
 func (v *snapshot) Rows(ctx context.Context, rids []store.RID) ([]plan.Row, error) {
 	rows := make([]plan.Row, 0, len(rids))
 	var arena []byte // one for many rows: they live and die together
-	size := min(32<<10, len(rids)<<10)
-	err := v.each(ctx, spaceRow, rids, func(_, value []byte) error {
-		if len(arena)+len(value) > cap(arena) {
-			arena = make([]byte, 0, max(size, len(value)))
+	err := v.each(ctx, spaceRow, rids, func(_, packed []byte) error {
+		if guess := 4 * len(packed); cap(arena)-len(arena) < guess {
+			arena = make([]byte, 0, max(min(64<<10, guess*(len(rids)-len(rows))), guess))
 		}
-		from := len(arena)
-		arena = append(arena, value...)
-		row, err := plan.OpenRow(arena[from:len(arena):len(arena)])
-		rows = append(rows, row)
+		plain, err := body.Expand(arena, packed)
+		if err != nil {
+			return err
+		}
+		row, err := plan.OpenRow(plain[len(arena):len(plain):len(plain)])
+		rows, arena = append(rows, row), plain
 		return err
 	})
 	return rows, err

@@ -9,6 +9,7 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 
 	"candela/store"
+	"candela/store/body"
 	"candela/store/plan"
 )
 
@@ -16,6 +17,7 @@ import (
 type writer struct {
 	b          *pebble.Batch
 	key, value []byte // used again for each record
+	plain      []byte // of a forward record
 	err        error
 }
 
@@ -87,7 +89,8 @@ func (w *writer) row(r *plan.Row, live bool) {
 		}
 		return
 	}
-	w.value = plan.EncodeRow(w.value[:0], *r)
+	w.plain = plan.EncodeRow(w.plain[:0], *r)
+	w.value = body.Compress(w.value[:0], w.plain)
 	w.set()
 }
 
