@@ -3,6 +3,7 @@ package mongo
 import (
 	"context"
 	"iter"
+	"log/slog"
 	"slices"
 	"sync"
 	"time"
@@ -289,10 +290,11 @@ func (f *feed) mind(ctx context.Context, from, upto store.Seq, present []store.S
 			missing = append(missing, q)
 		}
 	}
-	f.s.log.Warn("a writer did not finish; its sequence numbers are void", "first", uint64(from), "count", len(missing))
+	f.s.log.Warn("a writer did not finish; its sequence numbers are void", slog.Uint64("first", uint64(from)), slog.Int("count", len(missing)))
 	f.mu.Lock()
 	f.gap = gap{}
 	f.mu.Unlock()
+	defer f.s.reaper.watch(f.s)() // the dead writer may hold its numbers in a transaction
 	return f.s.voidAll(ctx, missing)
 }
 
@@ -344,7 +346,7 @@ func (f *feed) save(ctx context.Context, settled store.Seq) {
 	_, err := f.s.counter.coll.UpdateOne(ctx, bson.D{{Key: "_id", Value: "settled"}},
 		bson.D{{Key: "$max", Value: bson.D{{Key: "n", Value: int64(settled)}}}}, options.UpdateOne().SetUpsert(true))
 	if err != nil && !mongo.IsDuplicateKeyError(err) {
-		f.s.log.Debug("settled sequence not saved", "error", err)
+		f.s.log.Debug("settled sequence not saved", slog.Any("error", err))
 	}
 }
 

@@ -54,6 +54,7 @@ func (s *Store) Commit(ctx context.Context, ops ...store.Op) ([]store.Result, er
 		return nil, classify("commit", err)
 	}
 	defer unlock()
+	defer s.reaper.watch(s)()
 	attempt := s.transact
 	if len(ops) == 1 && ops[0].IfNone == nil {
 		attempt = s.single

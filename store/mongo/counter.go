@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -170,7 +171,7 @@ func (s *Store) void(ctx context.Context, g grant) {
 		seqs = append(seqs, g.seq+store.Seq(i))
 	}
 	if err := s.voidAll(ctx, seqs); err != nil {
-		s.log.Debug("sequence numbers stay open until their lease ends", "first", uint64(g.seq), "count", g.seqs, "error", err)
+		s.log.Debug("sequence numbers stay open until their lease ends", slog.Uint64("first", uint64(g.seq)), slog.Int("count", g.seqs), slog.Any("error", err))
 	}
 }
 

@@ -20,6 +20,9 @@ import (
 	"candela/store"
 )
 
+// appName is how the server lists our connections.
+const appName = "candela"
+
 const (
 	selectTime    = 3 * time.Second  // how long an operation looks for a primary
 	operationTime = 15 * time.Second // how long one that came without a deadline may take
@@ -60,7 +63,7 @@ func connect(uri string) (client *mongo.Client, database string, err error) {
 	if err != nil {
 		return nil, "", fmt.Errorf("store URI cannot be read: %w: %w", err, store.ErrUnavailable)
 	}
-	opts := options.Client().ApplyURI(uri).SetAppName("candela").
+	opts := options.Client().ApplyURI(uri).SetAppName(appName).
 		SetReadPreference(readpref.Primary()).SetRetryWrites(true).SetRetryReads(true)
 	if opts.ServerSelectionTimeout == nil {
 		opts.SetServerSelectionTimeout(selectTime)

@@ -7,6 +7,11 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+	driver "go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
 	"candela/store"
 	"candela/store/mongo"
@@ -128,5 +133,39 @@ func TestTwoProcessesRaceInBundles(t *testing.T) {
 	page, err := stores[0].Find(ctx, store.Query{Types: []string{"Own"}, Total: true})
 	if err != nil || page.Total != 32 {
 		t.Fatalf("%d own resources, %v", page.Total, err)
+	}
+}
+
+// TestTransactionOfADeadProcess: it holds a resource, and nobody will ever end
+// it but the server, after a minute. Single and bundled updates pass sooner.
+func TestTransactionOfADeadProcess(t *testing.T) {
+	uri := mongotest.URI(t)
+	s := open(t, uri, mongo.Options{})
+	ctx := context.Background()
+	if _, err := s.Commit(ctx, put("A", "1", "one"), put("A", "2", "one")); err != nil {
+		t.Fatal(err)
+	}
+	dead, err := driver.Connect(options.Client().ApplyURI(uri).SetAppName("candela"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dead.Disconnect(ctx)
+	db := dead.Database(raw(t, uri).Name())
+	for id, ops := range map[string][]store.Op{"1": {put("A", "1", "two")}, "2": {put("A", "2", "two"), put("A", "3", "two")}} {
+		sess, err := dead.StartSession()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := sess.StartTransaction(); err != nil {
+			t.Fatal(err)
+		}
+		_, err = db.Collection("res").UpdateOne(driver.NewSessionContext(ctx, sess), bson.D{{Key: "t", Value: "A"}, {Key: "i", Value: id}}, bson.D{{Key: "$set", Value: bson.D{{Key: "x", Value: 1}}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		begin := time.Now()
+		if _, err := s.Commit(ctx, ops...); err != nil {
+			t.Fatalf("after %v: %v", time.Since(begin), err)
+		}
 	}
 }

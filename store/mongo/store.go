@@ -68,6 +68,7 @@ type Store struct {
 	seal      seal
 	keys      keyLocks
 	estimates estimates
+	reaper    reaper
 
 	closing chan struct{} // closed by Close
 	mu      sync.Mutex    // orders background against Close

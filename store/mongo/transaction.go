@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -312,4 +315,77 @@ func each(ctx context.Context, cur *mongo.Cursor, err error, doing string, f fun
 		}
 	}
 	return classify(doing, cur.Err())
+}
+
+// reaper ends transactions whose process has died: MongoDB keeps them, and what
+// they have locked, for a minute. A living process is never idle for long
+// within a transaction, and one that was would start it anew.
+type reaper struct {
+	mu   sync.Mutex
+	last time.Time
+}
+
+const (
+	slowCommit = 2 * time.Second // a commit that takes longer looks for the dead
+	deadAfter  = 5 * time.Second // without a sign of life within a transaction
+)
+
+// watch looks for the dead while a commit takes long, until stop is called.
+func (r *reaper) watch(s *Store) (stop func()) {
+	done := make(chan struct{})
+	timer := time.AfterFunc(slowCommit, func() {
+		s.background(func(ctx context.Context) {
+			for {
+				if err := r.reap(ctx, s); err != nil {
+					s.log.Debug("idle transactions cannot be ended", slog.Any("error", err))
+					return
+				}
+				select {
+				case <-done:
+					return
+				case <-ctx.Done():
+					return
+				case <-s.closing:
+					return
+				case <-time.After(slowCommit / 2):
+				}
+			}
+		})
+	})
+	return func() {
+		timer.Stop()
+		close(done)
+	}
+}
+
+// reap kills the sessions of our own kind that are idle in a transaction. It
+// needs no privilege beyond that of seeing and ending one's own.
+func (r *reaper) reap(ctx context.Context, s *Store) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if time.Since(r.last) < slowCommit/2 {
+		return nil
+	}
+	r.last = time.Now()
+	admin := s.client.Database("admin")
+	cur, err := admin.Aggregate(ctx, mongo.Pipeline{
+		{{Key: "$currentOp", Value: bson.D{{Key: "allUsers", Value: false}, {Key: "idleSessions", Value: true}}}},
+		{{Key: "$match", Value: bson.D{
+			{Key: "type", Value: "idleSession"}, {Key: "appName", Value: appName},
+			{Key: "transaction.timeInactiveMicros", Value: bson.D{{Key: "$gt", Value: deadAfter.Microseconds()}}},
+		}}},
+		{{Key: "$project", Value: bson.D{{Key: "lsid", Value: 1}}}},
+	})
+	var dead bson.A
+	err = each(ctx, cur, err, "look for idle transactions", func(doc bson.Raw) error {
+		if subtype, id, ok := doc.Lookup("lsid", "id").BinaryOK(); ok {
+			dead = append(dead, bson.D{{Key: "id", Value: bson.Binary{Subtype: subtype, Data: slices.Clone(id)}}})
+		}
+		return nil
+	})
+	if err != nil || len(dead) == 0 {
+		return err
+	}
+	s.log.Warn("ending the transactions of a process that died", slog.Int("count", len(dead)))
+	return classify("end idle transactions", admin.RunCommand(ctx, bson.D{{Key: "killSessions", Value: dead}}).Err())
 }

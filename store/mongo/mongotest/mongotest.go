@@ -46,6 +46,14 @@ func (k *keeper) stop() {
 	}
 }
 
+// PIDs is the process of the shared server, for those who measure it.
+func PIDs() []int {
+	if shared.server == nil {
+		return nil
+	}
+	return []int{shared.server.PID()}
+}
+
 // Main runs the tests of a package and stops the server afterwards. Use it as
 //
 //	func TestMain(m *testing.M) { mongotest.Main(m) }
