@@ -185,8 +185,8 @@ func precondition(op *store.Op, had *current) error {
 		return fmt.Errorf("%s: %w", op.Key, store.ErrNotFound)
 	case op.IfMatch == -1 && !had.live():
 		return fmt.Errorf("%s is not there: %w", op.Key, store.ErrPrecondition)
-	case op.IfMatch > 0 && (op.IfMatch != had.number || !had.live() && op.Action != store.Delete):
-		return fmt.Errorf("%s has version %d, not %d: %w", op.Key, had.number, op.IfMatch, store.ErrPrecondition)
+	case op.IfMatch > 0 && (op.IfMatch != had.number || !had.live()):
+		return fmt.Errorf("%s has version %d, not a live %d: %w", op.Key, had.number, op.IfMatch, store.ErrPrecondition)
 	case op.Action == store.Create && !had.absent():
 		return fmt.Errorf("%s exists: %w", op.Key, store.ErrConflict)
 	case op.Action == store.Reindex && op.IfMatch != had.number:
