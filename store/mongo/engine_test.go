@@ -290,3 +290,51 @@ var _ plan.Engine = (*mongo.Store)(nil)
 type clock struct{ at time.Time }
 
 func (c *clock) now() time.Time { return c.at }
+
+// TestEstimatesOfLongListsAreSampled: near enough to choose by, without
+// counting, and remembered.
+func TestEstimatesOfLongListsAreSampled(t *testing.T) {
+	ctx := context.Background()
+	s := open(t, mongotest.URI(t), mongo.Options{})
+	const n = 15_000
+	for from := 0; from < n; from += 5000 {
+		var ops []store.Op
+		for i := range 5000 {
+			day := store.OrderedInt(int64(i))
+			ops = append(ops, put("T", fmt.Sprint(from+i), "x",
+				store.Entry{Param: "code", Value: store.Value{Kind: store.Code, Name: fmt.Sprint("c", i%3)}},
+				store.Entry{Param: "rare", Value: store.Value{Kind: store.Code, Name: fmt.Sprint("c", i)}},
+				store.Entry{Param: "day", Value: store.Value{Kind: store.Range, Lo: day, Hi: day}}))
+		}
+		if _, err := s.Commit(ctx, ops...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	snap, err := s.Snapshot(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer snap.Close()
+	for _, c := range []struct {
+		scan plan.Scan
+		want int64
+		slip float64
+	}{
+		{plan.Scan{Index: plan.Equal, Hash: plan.HashOfType("T")}, n, 1.01},
+		{plan.Scan{Index: plan.Equal, Hash: plan.HashOfName("T", "code", "c1")}, n / 3, 1.5},
+		{plan.Scan{Index: plan.Equal, Hash: plan.HashOfName("T", "rare", "c7")}, 3, 1},
+		{plan.Scan{Index: plan.Ordered, Hash: plan.FieldHash("T", "day", plan.Low), To: store.OrderedInt(2499)}, n / 2, 1.5},
+		{plan.Scan{Index: plan.Ordered, Hash: plan.FieldHash("T", "day", plan.Low), To: store.OrderedInt(9)}, 30, 1},
+	} {
+		for _, limit := range []int64{10, 4096, 1 << 40, 4096} {
+			got, err := snap.Estimate(ctx, c.scan, limit)
+			want := min(float64(c.want), float64(limit))
+			if limit < 1<<40 && want > 1000 {
+				want = max(1000, float64(got)) // that it is long is all that is asked
+			}
+			if err != nil || float64(got) > want*c.slip || float64(got) < want/c.slip {
+				t.Fatalf("%+v up to %d: %d (%v), want about %v", c.scan, limit, got, err, want)
+			}
+		}
+	}
+}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"iter"
 	"math"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"sync"
@@ -26,6 +27,7 @@ const (
 	stepFirst = 100    // when the caller gives no hint
 	stepMax   = 10_000 // hits of a long walk
 	stepRows  = 200    // hits whose forward records come along
+	stepBody  = 64     // hits whose bodies come along too: as many as a page has
 )
 
 // Scan walks one index. A resource comes once per step, at the first of its
@@ -60,7 +62,7 @@ func (p *snapshot) step(ctx context.Context, w *walk, yield func(plan.Hit, error
 			return nil
 		}
 		if w.rows {
-			if err := keepRow(p.rows, doc); err != nil {
+			if err := p.keep(doc, w.bodies()); err != nil {
 				return err
 			}
 		}
@@ -102,7 +104,7 @@ func (w *walk) query() (filter bson.D, opt *options.FindOptionsBuilder) {
 	index, first, last := w.bounds()
 	opt.SetHint(index).SetMin(first).SetMax(last)
 	if w.rows {
-		return bson.D{}, opt.SetProjection(bson.D{{Key: "fw", Value: 1}, {Key: "k", Value: bson.D{{Key: "$meta", Value: "indexKey"}}}})
+		return bson.D{}, opt.SetProjection(append(w.fields("_id"), bson.E{Key: "k", Value: bson.D{{Key: "$meta", Value: "indexKey"}}}))
 	}
 	return bson.D{}, opt.SetReturnKey(true)
 }
@@ -149,8 +151,14 @@ func (w *walk) fields(field string) bson.D {
 	if w.rows {
 		d = append(d, bson.E{Key: "fw", Value: 1})
 	}
+	if w.bodies() {
+		d = append(d, headOf(true)...)
+	}
 	return d
 }
+
+// bodies says whether bodies come along.
+func (w *walk) bodies() bool { return w.rows && w.step <= stepBody }
 
 // timedIndex is walked in its own order for newest first, the common case.
 func timedIndex() bson.D {
@@ -254,47 +262,101 @@ func (w *walk) hit(doc bson.Raw) (plan.Hit, error) {
 	return hit, nil
 }
 
-// estimates remembers how many hits scans had; a count costs a round trip.
+// estimates remembers how many hits scans had; a count costs a round trip, and
+// time that grows with the hits. What is small is counted, what is large is
+// sampled.
 type estimates struct {
 	mu   sync.Mutex
 	seen map[string]estimate
 }
 
 type estimate struct {
-	hits, limit int64
-	at          time.Time
+	hits  int64
+	exact bool // else there are about so many, and at least countMost
+	until time.Time
 }
 
 const (
-	estimateLife = 30 * time.Second
-	estimateMost = 10_000 // scans remembered
+	countMost     = 1000 // hits counted one by one
+	countLife     = 30 * time.Second
+	sampleLife    = 5 * time.Minute
+	estimateMost  = 10_000 // scans remembered
+	sampleStrips  = 100    // places in the rids where a sample is taken
+	sampleStrip   = 20     // neighbours looked at in each
+	sampleSmaller = 10_000 // rids that are counted rather than sampled
 )
 
-// Estimate counts up to limit, or remembers a recent count.
+// Estimate is exact up to countMost.
 func (p *snapshot) Estimate(ctx context.Context, sc plan.Scan, limit int64) (int64, error) {
 	name := fmt.Sprintf("%d %x %x %x", sc.Index, sc.Hash, sc.From, sc.To)
-	e := &p.s.estimates
+	known, ok := p.s.estimates.get(name)
+	if !ok || !known.exact && known.hits == 0 && limit > countMost {
+		var err error
+		if known, err = p.measure(ctx, sc, limit); err != nil {
+			return 0, err
+		}
+		p.s.estimates.put(name, known)
+	}
+	if !known.exact {
+		known.hits = max(known.hits, countMost)
+	}
+	return min(known.hits, limit), nil
+}
+
+// measure counts, then samples when that did not come to an end. hits 0 without
+// exact says that there are more than countMost and no sample was asked for.
+func (p *snapshot) measure(ctx context.Context, sc plan.Scan, limit int64) (estimate, error) {
+	most := int64(countMost)
+	if p.top < sampleSmaller {
+		most = sampleSmaller
+	}
+	n, err := p.count(ctx, sc, nil, most)
+	switch {
+	case err != nil || n < most:
+		return estimate{n, true, time.Now().Add(countLife)}, err
+	case limit <= countMost || p.top == math.MaxInt64:
+		return estimate{0, false, time.Now().Add(countLife)}, nil
+	}
+	rids := sampled(p.top)
+	if n, err = p.count(ctx, sc, rids, int64(len(rids))); err != nil {
+		return estimate{}, err
+	}
+	n = int64(float64(n) * float64(p.top) / float64(len(rids)))
+	return estimate{max(n, most), false, time.Now().Add(sampleLife)}, nil
+}
+
+// sampled is strips of neighbouring rids spread evenly up to top.
+func sampled(top store.RID) bson.A {
+	rids := make(bson.A, 0, sampleStrips*sampleStrip)
+	width := int64(top) / sampleStrips
+	for i := range int64(sampleStrips) {
+		first := i*width + rand.Int64N(max(width-sampleStrip, 1)) + 1
+		for j := range int64(sampleStrip) {
+			rids = append(rids, first+j)
+		}
+	}
+	return rids
+}
+
+func (e *estimates) get(name string) (estimate, bool) {
 	e.mu.Lock()
+	defer e.mu.Unlock()
 	known, ok := e.seen[name]
-	e.mu.Unlock()
-	if ok && time.Since(known.at) < estimateLife && (known.hits < known.limit || limit <= known.limit) {
-		return min(known.hits, limit), nil
-	}
-	hits, err := p.count(ctx, sc, limit)
-	if err != nil {
-		return 0, err
-	}
+	return known, ok && time.Now().Before(known.until)
+}
+
+func (e *estimates) put(name string, known estimate) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.seen == nil || len(e.seen) >= estimateMost {
 		e.seen = map[string]estimate{}
 	}
-	e.seen[name] = estimate{hits, limit, time.Now()}
-	return hits, nil
+	e.seen[name] = known
 }
 
-// count counts the hits of a scan, at most limit.
-func (p *snapshot) count(ctx context.Context, sc plan.Scan, limit int64) (int64, error) {
+// count counts the hits of a scan, at most limit; with among only those of
+// these rids.
+func (p *snapshot) count(ctx context.Context, sc plan.Scan, among bson.A, limit int64) (int64, error) {
 	w := walk{Scan: sc}
 	if limit <= 0 || w.empty() {
 		return 0, nil
@@ -315,6 +377,12 @@ func (p *snapshot) count(ctx context.Context, sc plan.Scan, limit int64) (int64,
 	}
 	if field != "" {
 		filter, index = bson.D{{Key: field, Value: bson.D{{Key: "$elemMatch", Value: between}}}}, up(field, "_id")
+	}
+	if among != nil {
+		filter = append(filter, bson.E{Key: "_id", Value: bson.D{{Key: "$in", Value: among}}})
+		if sc.Index != plan.Equal { // nothing of the index is in the order of the rids
+			index = up("_id")
+		}
 	}
 	n, err := p.s.res.CountDocuments(p.in(ctx), filter, options.Count().SetHint(index).SetLimit(limit))
 	return n, classify("estimate", err)

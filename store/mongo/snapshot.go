@@ -3,6 +3,7 @@ package mongo
 import (
 	"context"
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 
@@ -22,14 +23,18 @@ type snapshot struct {
 	sess *mongo.Session
 	own  bool // sess ends with the snapshot
 
-	// rows are forward records that came with a scan, so that Rows needs no
-	// round trip for them.
-	rows map[store.RID][]byte
-	top  store.RID
+	// rows are forward records and bodies are records that came with a scan, so
+	// that Rows and Bodies need no round trip for them.
+	rows   map[store.RID][]byte
+	bodies map[store.RID]record
+	top    store.RID
 }
 
-// rowCache is how many forward records a snapshot keeps at most.
-const rowCache = 20_000
+// How many forward records and bodies a snapshot keeps at most.
+const (
+	rowCache  = 20_000
+	bodyCache = 2_000
+)
 
 // inBatch is how many documents one $in asks for.
 const inBatch = 1000
@@ -63,7 +68,7 @@ func (s *Store) Snapshot(ctx context.Context) (plan.Snapshot, error) {
 }
 
 func (s *Store) snapshot(sess *mongo.Session, own bool) *snapshot {
-	return &snapshot{s: s, sess: sess, own: own, rows: map[store.RID][]byte{}, top: math.MaxInt64}
+	return &snapshot{s: s, sess: sess, own: own, rows: map[store.RID][]byte{}, bodies: map[store.RID]record{}, top: math.MaxInt64}
 }
 
 // readTop reads the counter in the snapshot, and so fixes its moment.
@@ -177,6 +182,16 @@ func keepRow(rows map[store.RID][]byte, doc bson.Raw) error {
 	return nil
 }
 
+// keep keeps what came with a scan.
+func (p *snapshot) keep(doc bson.Raw, body bool) error {
+	if err := keepRow(p.rows, doc); err != nil || !body || len(p.bodies) >= bodyCache {
+		return err
+	}
+	r, err := readRecord(slices.Clone(doc))
+	p.bodies[r.RID] = r
+	return err
+}
+
 // fetch hands the documents of rids to f, in any order.
 func (p *snapshot) fetch(ctx context.Context, rids []store.RID, projection bson.D, f func(bson.Raw) error) error {
 	for from := 0; from < len(rids); from += inBatch {
@@ -196,13 +211,19 @@ func (p *snapshot) fetch(ctx context.Context, rids []store.RID, projection bson.
 
 // Bodies gives current versions with their bodies.
 func (p *snapshot) Bodies(ctx context.Context, rids []store.RID) ([]store.Version, error) {
-	found := make(map[store.RID]store.Version, len(rids))
-	err := p.fetch(ctx, rids, headOf(true), func(doc bson.Raw) error {
-		r, err := readRecord(doc)
-		if err != nil || !r.live() {
-			return err
+	var missing []store.RID
+	for _, rid := range rids {
+		if _, ok := p.bodies[rid]; !ok {
+			missing = append(missing, rid)
 		}
-		found[r.RID], err = r.version()
+	}
+	found := p.bodies
+	if len(missing) > bodyCache {
+		found = maps.Clone(p.bodies)
+	}
+	err := p.fetch(ctx, missing, headOf(true), func(doc bson.Raw) error {
+		r, err := readRecord(slices.Clone(doc))
+		found[r.RID] = r
 		return err
 	})
 	if err != nil {
@@ -210,9 +231,15 @@ func (p *snapshot) Bodies(ctx context.Context, rids []store.RID) ([]store.Versio
 	}
 	out := make([]store.Version, 0, len(rids))
 	for _, rid := range rids {
-		if v, ok := found[rid]; ok {
-			out = append(out, v)
+		r, ok := found[rid]
+		if !ok || !r.live() {
+			continue
 		}
+		v, err := r.version()
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, v)
 	}
 	return out, nil
 }
