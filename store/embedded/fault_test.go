@@ -173,9 +173,7 @@ func TestDamagedLogIsReported(t *testing.T) {
 	dir := t.TempDir()
 	s := mustOpen(t, dir, Options{})
 	mustCommit(t, s, 0, 200)
-	if err := s.Close(); err != nil {
-		t.Fatal(err)
-	}
+	dir = copyOf(t, dir) // as a crash leaves it: closing empties the log
 	for _, log := range filesOf(t, dir, "*.log") {
 		if info, err := os.Stat(log); err == nil && info.Size() > 1000 {
 			flip(t, log, info.Size()/3)

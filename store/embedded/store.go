@@ -238,6 +238,7 @@ func (s *Store) Close() error {
 // a moment and then left to the end of the process.
 func (s *Store) closeDB() error {
 	if s.health.err() == nil {
+		s.tidy()
 		return fault(s.db.Close())
 	}
 	done := make(chan struct{})
@@ -252,6 +253,22 @@ func (s *Store) closeDB() error {
 		s.opt.Logger.Warn("the failed store did not close; its folder stays locked until the program ends", slog.String("folder", s.dir))
 	}
 	return nil
+}
+
+// tidy moves what is only in the log into tables, so that the next start need
+// not replay it. It is no loss when that does not come to an end.
+func (s *Store) tidy() {
+	if s.room(2*memTable) != nil {
+		return
+	}
+	flushed, err := s.db.AsyncFlush()
+	if err != nil {
+		return
+	}
+	select {
+	case <-flushed:
+	case <-time.After(10 * time.Second):
+	}
 }
 
 // enter counts a call in; every enter without error needs a leave.
