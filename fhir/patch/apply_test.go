@@ -33,7 +33,7 @@ func parsed(t testing.TB, text string) fhir.Resource {
 // scripts runs the cases of a txtar file. A case is three sections: NAME/resource,
 // NAME/patch, and NAME/want with the exact outcome or NAME/error with the status
 // and the beginning of what the error says.
-func scripts(t *testing.T, file, mediaType string, patchOf func(t *testing.T, text string) []byte) {
+func scripts(t *testing.T, file, mediaType string, patchOf func(t testing.TB, text string) []byte) {
 	t.Helper()
 	a, err := txtar.ParseFile("testdata/" + file)
 	if err != nil {
@@ -73,7 +73,7 @@ func wantError(t *testing.T, err error, want string) {
 	}
 }
 
-func asItIs(_ *testing.T, text string) []byte { return []byte(text) }
+func asItIs(_ testing.TB, text string) []byte { return []byte(text) }
 
 func TestJSONPatchExamplesOfItsRFC(t *testing.T)  { scripts(t, "rfc6902.txtar", patch.JSON, asItIs) }
 func TestJSONPatch(t *testing.T)                  { scripts(t, "json.txtar", patch.JSON, asItIs) }

@@ -10,7 +10,7 @@ import (
 
 // parameters makes the Parameters resource of operations, one a line: each a
 // JSON object of its parts, with the members of the value in an object.
-func parameters(t *testing.T, lines string) []byte {
+func parameters(t testing.TB, lines string) []byte {
 	t.Helper()
 	out := []byte(`{"resourceType":"Parameters","parameter":[`)
 	for i, line := range strings.Split(strings.TrimSpace(lines), "\n") {

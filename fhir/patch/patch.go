@@ -30,9 +30,9 @@ const (
 const (
 	maxOperations = 10_000   // operations of one patch
 	maxSteps      = 128      // steps of one JSON Pointer; resources are at most 64 deep
-	maxWork       = 1 << 26  // members and elements compared or moved
+	maxWork       = 1 << 24  // members and elements compared; four moved count as one
 	maxCopied     = 10 << 20 // bytes that copy operations make: the size of the largest resource
-	maxReread     = 64 << 20 // bytes read again between the operations of a FHIRPath Patch
+	maxReread     = 64 << 20 // bytes that the paths of a FHIRPath Patch look at and that are read again between its operations
 	maxPath       = 4 << 10  // bytes of one FHIRPath expression
 )
 

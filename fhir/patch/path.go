@@ -16,6 +16,7 @@ type pathPatcher struct {
 	resource fhir.Resource
 	tree     *tree
 	work     int // of the trees before
+	read     int // bytes looked at by paths and read again between operations
 	buffer   fhirpath.Buffer
 	// The members and types of a parameter's value[x].
 	valueMembers, valueTypes []string
@@ -29,11 +30,11 @@ func pathPatch(res fhir.Resource, body []byte, model Model) ([]byte, error) {
 	}
 	p := &pathPatcher{model: model, resource: res}
 	p.valueMembers, p.valueTypes, _ = model.Child(parametersPart, "value")
-	raw, reread := res.Raw(), 0
+	raw := res.Raw()
 	for _, o := range operations {
 		if raw == nil {
 			raw = p.tree.root.append(make([]byte, 0, 2*len(p.resource.Raw())))
-			if reread += len(raw); reread > maxReread {
+			if p.read += len(raw); p.read > maxReread {
 				return nil, o.tooCostly()
 			}
 			if p.resource, err = fhir.ParseResource(raw, fhir.Limits{}); err != nil {
@@ -91,6 +92,13 @@ func (p *pathPatcher) find(o pathOperation, path string) ([]fhirpath.Item, error
 	expr, err := fhirpath.Compile(path, p.resource.Type(), p.model)
 	if err != nil {
 		return nil, o.wrap(err)
+	}
+	spent, ok := cost(path, len(p.resource.Raw()))
+	if !ok {
+		return nil, o.refuse(400, fhir.CodeNotSupported, "a path of a patch may use only functions that pick elements, and no comments")
+	}
+	if p.read += spent; p.read > maxReread {
+		return nil, o.tooCostly()
 	}
 	items, err := expr.Eval(fhirpath.Env{Buffer: &p.buffer}, fhirpath.Root(p.resource))
 	if err != nil {

@@ -14,7 +14,7 @@ import (
 // goes into are opened; all else stays the text it was.
 type tree struct {
 	root   value
-	work   int // members and elements compared or moved so far
+	work   int // members and elements compared so far, and moved by movesPerWork
 	copied int // bytes made by copying so far
 }
 
@@ -36,6 +36,9 @@ type kid struct {
 	name []byte // as it is written, with quotes; nil in an array
 	value
 }
+
+// movesPerWork is how many elements move in the time that one is looked at.
+const movesPerWork = 4
 
 func (t *tree) over() bool { return t.work > maxWork || t.copied > maxCopied }
 
@@ -113,12 +116,12 @@ func unquote(quoted []byte) string {
 
 // insert puts a child at a position; name is nil in an array.
 func (t *tree) insert(b *branch, at int, name []byte, v value) {
-	t.work += len(b.kids) - at + 1
+	t.work += (len(b.kids)-at)/movesPerWork + 1
 	b.kids = slices.Insert(b.kids, at, kid{name, v})
 }
 
 func (t *tree) cut(b *branch, at int) {
-	t.work += len(b.kids) - at
+	t.work += (len(b.kids)-at)/movesPerWork + 1
 	b.kids = slices.Delete(b.kids, at, at+1)
 }
 
