@@ -69,14 +69,11 @@ func (e *Engine) resolve(ctx context.Context, v view, entries []*entry) ([]*writ
 				return nil, inEntry(x.index, err)
 			}
 			w.index = x.index
-			if w.idle && rank != 0 || w.op.Key.ID == "" {
-				writes = append(writes, w)
-				continue
-			}
 			if twice[w.op.Key] {
 				return nil, inEntry(x.index, fhir.Errorf(400, fhir.CodeDuplicate, "two entries of the transaction write the same resource"))
 			}
-			twice[w.op.Key] = true
+			// A create that found its resource writes nothing: others may.
+			twice[w.op.Key] = w.op.Key.ID != "" && (rank == 0 || !w.idle)
 			writes = append(writes, w)
 		}
 	}
@@ -121,7 +118,11 @@ func (e *Engine) ready(ctx context.Context, v view, r fhir.Request, entries []*e
 // single resource that the criteria match.
 func (e *Engine) references(ctx context.Context, v view, base string, writes []*write, known map[string]link.Target) (map[string]link.Target, error) {
 	first := map[string]int{} // conditional reference -> first entry that has it
+	ended := map[string]bool{}
 	for _, w := range writes {
+		if w.op.Action == store.Delete {
+			ended[w.op.Key.String()] = true
+		}
 		if w.idle || w.op.Action == store.Delete {
 			continue
 		}
@@ -142,6 +143,9 @@ func (e *Engine) references(ctx context.Context, v view, base string, writes []*
 		}
 		group.Go(func() error {
 			to, err := e.referenced(ctx, v, text)
+			if ended[to.Key] {
+				err = fhir.Errorf(400, fhir.CodeInvalid, "a conditional reference matches what the transaction deletes")
+			}
 			if err != nil {
 				return inEntry(index, err)
 			}
