@@ -159,7 +159,7 @@ func (v value) append(dst []byte) []byte {
 		if k.name != nil {
 			dst = append(append(dst, k.name...), ':')
 		}
-		dst = k.value.append(dst)
+		dst = k.append(dst)
 	}
 	return append(dst, byte(v.in.kind)+2) // ] and } stand two behind [ and {
 }
