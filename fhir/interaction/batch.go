@@ -6,6 +6,7 @@ import (
 	"hash/maphash"
 	"runtime"
 	"strings"
+	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
 
@@ -108,6 +109,7 @@ const ranks = 4
 // side; entries on one resource stay in order. Failures stay in their entries.
 func (e *Engine) batch(ctx context.Context, entries []*entry) {
 	seed := maphash.MakeSeed()
+	var room room
 	for rank := range ranks {
 		lanes := make([][]*entry, 4*e.workers())
 		for _, x := range entries {
@@ -123,7 +125,7 @@ func (e *Engine) batch(ctx context.Context, entries []*entry) {
 			}
 			group.Go(func() error {
 				for _, x := range lane {
-					x.answer, x.err = e.Do(ctx, x.req)
+					e.answer(ctx, x, &room)
 				}
 				return nil
 			})
@@ -131,6 +133,38 @@ func (e *Engine) batch(ctx context.Context, entries []*entry) {
 		_ = group.Wait() // lanes keep their errors in the entries
 	}
 }
+
+// maxAnswers bounds the bodies of one bundle's answers, in bytes: a small body
+// can ask for very much (threat T80).
+const maxAnswers = 64 << 20
+
+// room counts the bytes of a bundle's answers.
+type room struct{ taken atomic.Int64 }
+
+// take counts the answer. Past the bound a write keeps its status and loses its body.
+func (m *room) take(answer *fhir.Response) {
+	bytes := len(answer.Body) + len(answer.Resource.Raw())
+	if m.taken.Add(int64(bytes)) > maxAnswers {
+		answer.Body, answer.Resource = nil, fhir.Resource{}
+	}
+}
+
+// answer does one entry. Reads are refused once the answers fill the room.
+func (e *Engine) answer(ctx context.Context, x *entry, m *room) {
+	reads := x.rank() == ranks-1
+	if reads && m.taken.Load() > maxAnswers {
+		x.err = errRoom
+		return
+	}
+	if x.answer, x.err = e.Do(ctx, x.req); x.err != nil {
+		return
+	}
+	if m.take(&x.answer); reads && m.taken.Load() > maxAnswers {
+		x.err = errRoom
+	}
+}
+
+var errRoom = fhir.Errorf(413, fhir.CodeTooCostly, "the answers of this Bundle take more than %d bytes; ask for fewer in one", maxAnswers)
 
 // lane names what entries must be done one after the other for.
 func (x *entry) lane() string {

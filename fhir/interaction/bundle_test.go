@@ -165,3 +165,46 @@ func TestPageLinksAreSharedAndSealed(t *testing.T) {
 		}
 	}
 }
+
+// A small body must not be able to ask for an answer that fills the memory.
+func TestT80_AnswersOfABundleAreBounded(t *testing.T) {
+	s := open(t, openStore(t, time.Now), time.Now)
+	big := fmt.Sprintf(`{"resourceType":"Basic","id":"big","identifier":[{"system":"b","value":"b"}],"code":{"text":"%s"}}`, strings.Repeat("x", 1<<20-8))
+	if status, _, body := s.send(t, "PUT", "/Basic/big", big); status != 201 {
+		t.Fatalf("%d %.300s", status, body)
+	}
+	for _, kind := range []string{"batch", "transaction"} {
+		id := "small-" + kind
+		status, _, body := s.send(t, "POST", "", bundle(kind, 201, func(i int) string {
+			if i == 100 {
+				return put(id, "")
+			}
+			return `{"request":{"method":"GET","url":"Basic/big"}}`
+		}))
+		done, refused := strings.Count(body, `"status":"200`), strings.Count(body, `"too-costly"`)
+		if status != 200 || len(body) > 100<<20 || done < 32 || refused == 0 || done+refused != 200 {
+			t.Errorf("%s: %d, %d bytes, %d entries done, %d refused", kind, status, len(body), done, refused)
+		}
+		if status, _, _ := s.send(t, "GET", "/Patient/"+id, ""); status != 200 {
+			t.Errorf("%s: the write beside the reads was not done: %d", kind, status)
+		}
+	}
+}
+
+// A write is done however much was answered already; only its body is left out.
+func TestT80_WritesPastTheBoundAreDone(t *testing.T) {
+	s := open(t, openStore(t, time.Now), time.Now)
+	big := fmt.Sprintf(`{"resourceType":"Basic","id":"big","identifier":[{"system":"b","value":"b"}],"code":{"text":"%s"}}`, strings.Repeat("x", 1<<20-8))
+	if status, _, body := s.send(t, "PUT", "/Basic/big", big); status != 201 {
+		t.Fatalf("%d %.300s", status, body)
+	}
+	for _, kind := range []string{"batch", "transaction"} {
+		all := resource(t, bundle(kind, 150, func(int) string {
+			return `{"resource":{"resourceType":"Basic","code":{"text":"y"}},"request":{"method":"POST","url":"Basic","ifNoneExist":"identifier=b|b"}}`
+		}))
+		answer, err := s.do(fhir.Request{Interaction: fhir.Batch, Resource: all, Prefer: fhir.Prefer{Return: "representation"}})
+		if done := strings.Count(string(answer.Body), `"status":"200`); err != nil || done != 150 || len(answer.Body) > 100<<20 {
+			t.Errorf("%s: %v, %d entries done, %d bytes", kind, err, done, len(answer.Body))
+		}
+	}
+}

@@ -17,7 +17,7 @@ func (e *Engine) resolveCreate(ctx context.Context, v view, r fhir.Request) (*wr
 	}
 	w := &write{req: r, status: 201, op: store.Op{Action: store.Create}}
 	if r.IfNoneExist != "" {
-		found, query, err := e.one(ctx, v, r.Type, r.IfNoneExist)
+		found, query, err := e.one(ctx, v, r.Type, r.IfNoneExist, wantsBody(r.Prefer))
 		if err != nil {
 			return nil, err
 		}

@@ -15,7 +15,7 @@ import (
 func (e *Engine) resolveDelete(ctx context.Context, v view, r fhir.Request) (*write, error) {
 	w := &write{req: r, op: store.Op{Action: store.Delete, Key: store.Key{Type: r.Type, ID: r.ID}}}
 	if r.ID == "" {
-		found, _, err := e.one(ctx, v, r.Type, r.Query.Encode())
+		found, _, err := e.one(ctx, v, r.Type, r.Query.Encode(), false)
 		if err != nil {
 			return nil, err
 		}

@@ -193,11 +193,14 @@ func place(v store.Version) string {
 // body puts into the answer what the caller prefers: by default, and for
 // reads, the resource.
 func body(answer *fhir.Response, prefer fhir.Prefer, v store.Version) {
-	switch prefer.Return {
-	case "minimal":
-	case "OperationOutcome":
-		answer.Body = fhir.OutcomeOf(slices.Clone(answer.Issues)...)
-	default:
+	switch {
+	case wantsBody(prefer):
 		answer.Resource = stamped(v)
+	case prefer.Return == "OperationOutcome":
+		answer.Body = fhir.OutcomeOf(slices.Clone(answer.Issues)...)
 	}
+}
+
+func wantsBody(prefer fhir.Prefer) bool {
+	return prefer.Return != "minimal" && prefer.Return != "OperationOutcome"
 }

@@ -11,14 +11,15 @@ import (
 )
 
 // one finds the single resource that criteria of a conditional interaction
-// match: nil when there is none, 412 when there are many. The query comes back
-// for the commit to hold true.
-func (e *Engine) one(ctx context.Context, v view, typ, criteria string) (*store.Version, *store.Query, error) {
+// match: nil when there is none, 412 when there are many. Its bytes are read
+// only where whole asks for them. The query comes back for the commit to hold true.
+func (e *Engine) one(ctx context.Context, v view, typ, criteria string, whole bool) (*store.Version, *store.Query, error) {
 	q, err := e.config.Search.Criteria(typ, below(criteria), search.Options{Now: e.config.Now()})
 	if err != nil {
 		return nil, nil, err
 	}
 	claim := q
+	q.NoRaw = !whole
 	found, err := v.find(ctx, q)
 	if err != nil {
 		return nil, nil, err

@@ -164,7 +164,7 @@ func (e *Engine) referenced(ctx context.Context, v view, text string) (link.Targ
 	if !e.served[typ] {
 		return link.Target{}, fhir.Errorf(400, fhir.CodeInvalid, "a conditional reference names a type that is none of R4")
 	}
-	found, _, err := e.one(ctx, v, typ, text)
+	found, _, err := e.one(ctx, v, typ, text, false)
 	if err != nil {
 		return link.Target{}, err
 	}
@@ -205,12 +205,14 @@ func (e *Engine) each(writes []*write, do func(*write) error) error {
 // said in its own entry: the writes are done and stay.
 func (e *Engine) finish(ctx context.Context, entries []*entry, writes []*write) {
 	slices.SortFunc(writes, func(a, b *write) int { return cmp.Compare(a.index, b.index) })
+	var room room
 	for _, w := range writes {
 		entries[w.index].answer = e.written(w.req, w)
+		room.take(&entries[w.index].answer)
 	}
 	for _, x := range entries {
 		if x.rank() == ranks-1 {
-			x.answer, x.err = e.Do(ctx, x.req)
+			e.answer(ctx, x, &room)
 		}
 	}
 }

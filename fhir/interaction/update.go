@@ -60,7 +60,7 @@ func byID(k store.Key) *store.Query {
 }
 
 func (e *Engine) resolveByCriteria(ctx context.Context, v view, r fhir.Request) (*write, error) {
-	found, query, err := e.one(ctx, v, r.Type, r.Query.Encode())
+	found, query, err := e.one(ctx, v, r.Type, r.Query.Encode(), false)
 	if err != nil {
 		return nil, err
 	}
