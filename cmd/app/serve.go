@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/url"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -105,16 +107,32 @@ func (s *Server) handler() (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	mux := http.NewServeMux()
-	mux.Handle("/fhir", fhirHandler)
-	mux.Handle("/fhir/", fhirHandler)
-	mux.HandleFunc("/healthz", func(w http.ResponseWriter, _ *http.Request) { say(w, 200, "ok") })
-	mux.HandleFunc("/readyz", s.ready)
-	mux.Handle("/metrics", s.metrics.handler())
-	mux.HandleFunc("/{$}", func(w http.ResponseWriter, _ *http.Request) {
-		say(w, 200, fmt.Sprintf("Candela %s\nFHIR R4 base  %s\ncapabilities  %s/metadata\n", VersionName(), s.Base, s.Base))
+	return paced(newLimiter(c.Rate, c.Now).limited(s.route(fhirHandler)), c.Timeout), nil
+}
+
+// route gives the operator's pages their fixed paths and everything below the
+// path of the base to the API. A ServeMux would redirect paths with // or ..
+// to what it takes for the clean form; a resource has one path only.
+func (s *Server) route(api http.Handler) http.Handler {
+	base, _ := url.Parse(s.Base) // Check has parsed it
+	root, metrics := base.EscapedPath(), s.metrics.handler()
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		below, ours := strings.CutPrefix(r.URL.EscapedPath(), root)
+		switch path := r.URL.Path; {
+		case path == "/healthz":
+			say(w, 200, "ok")
+		case path == "/readyz":
+			s.ready(w, r)
+		case path == "/metrics":
+			metrics.ServeHTTP(w, r)
+		case ours && (below == "" || below[0] == '/'):
+			api.ServeHTTP(w, r)
+		case path == "/":
+			say(w, 200, fmt.Sprintf("Candela %s\nFHIR R4 base  %s\ncapabilities  %s/metadata\n", VersionName(), s.Base, s.Base))
+		default:
+			say(w, 404, "nothing is served at this path; the FHIR base is "+s.Base)
+		}
 	})
-	return paced(newLimiter(c.Rate, c.Now).limited(mux), c.Timeout), nil
 }
 
 func bodyLimits(l fhir.Limits, bytes int) fhir.Limits {

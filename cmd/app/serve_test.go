@@ -200,6 +200,43 @@ func TestRateLimit(t *testing.T) {
 	}
 }
 
+// TestBaseOfAProxy: the API answers below the path of --base, whatever it is,
+// beside the operator's pages, and its links lead there.
+func TestBaseOfAProxy(t *testing.T) {
+	for _, root := range []string{"", "/r4", "/api/v1/fhir"} {
+		c := testConfig("embedded:" + t.TempDir())
+		c.Base = "https://fhir.example.org" + root
+		s := startWith(t, c)
+		here := "http://" + s.Config.Listen + root
+		if got := ask(t, s, "PUT", here+"/Patient/a", []byte(`{"resourceType":"Patient","id":"a"}`)); got.status != 201 || got.header.Get("Location") != c.Base+"/Patient/a/_history/1" {
+			t.Errorf("%q: %d %v %s", root, got.status, got.header, got.body)
+		}
+		if got := ask(t, s, "GET", here+"?_type=Patient", nil); got.status != 200 || !strings.Contains(string(got.body), c.Base+"/Patient/a") {
+			t.Errorf("%q: search gave %d %s", root, got.status, got.body)
+		}
+		for _, page := range []string{"/healthz", "/readyz", "/metrics"} {
+			if got := ask(t, s, "GET", "http://"+s.Config.Listen+page, nil); got.status != 200 || strings.Contains(string(got.body), "resourceType") {
+				t.Errorf("%q: %s gave %d %s", root, page, got.status, got.body)
+			}
+		}
+	}
+}
+
+// TestT70_OneCanonicalRoute: what is not the canonical path of a resource is
+// none of its paths, and nothing redirects to it.
+func TestT70_OneCanonicalRoute(t *testing.T) {
+	s := start(t, "embedded:"+t.TempDir())
+	if got := ask(t, s, "PUT", "Patient/a", []byte(`{"resourceType":"Patient","id":"a"}`)); got.status != 201 {
+		t.Fatalf("%d %s", got.status, got.body)
+	}
+	for _, path := range []string{"/Patient//a", "//Patient/a", "/Patient/a/", "/Patient/./a", "/Patient/b/../a", "/../fhir/Patient/a", "/%2e/Patient/a"} {
+		got := ask(t, s, "GET", s.Base+path, nil)
+		if got.status != 404 && got.status != 400 || !strings.Contains(string(got.body), "OperationOutcome") {
+			t.Errorf("%s: %d %s", path, got.status, got.body)
+		}
+	}
+}
+
 // TestLogsHoldNoPatientData holds R46 and T88: unique strings sent in every
 // place of a request are found neither in the log nor in the metrics.
 func TestLogsHoldNoPatientData(t *testing.T) {

@@ -93,7 +93,7 @@ type serveFlags struct {
 	storeFlags
 	logFlags
 	Listen     string        `help:"Address to listen on." default:"127.0.0.1:8080" placeholder:"HOST:PORT"`
-	Base       string        `help:"FHIR base URL as callers see it, when a proxy stands in front. Links are built from it, never from request headers." placeholder:"URL"`
+	Base       string        `help:"FHIR base URL as callers see it, when a proxy stands in front. Links are built from it, never from request headers; the server answers below its path, so the proxy passes paths on unchanged." placeholder:"URL"`
 	Auth       string        `help:"off: everybody may do everything; accepted only on a loopback address." default:"off"`
 	Lenient    bool          `help:"Keep unknown elements and answer with warnings; a request asks for the same by Prefer: handling=lenient."`
 	Analytics  string        `help:"follow: keep risk scores and segments current while serving; off: only candela analyze writes them." default:"off"`
