@@ -10,6 +10,7 @@ package interaction
 import (
 	"context"
 	"log/slog"
+	"math/rand/v2"
 	"slices"
 	"strconv"
 	"time"
@@ -167,8 +168,11 @@ func (e *Engine) single(ctx context.Context, v view, r fhir.Request, resolve fun
 			return fhir.Response{}, err
 		}
 		err = v.commit(ctx, []*write{w})
-		if lostRace(err) && w.decided && try < maxTries {
-			continue
+		if lostRace(err) && w.decided {
+			if again(ctx, try) {
+				continue
+			}
+			err = store.ErrConflict
 		}
 		if err != nil {
 			return fhir.Response{}, err
@@ -177,8 +181,22 @@ func (e *Engine) single(ctx context.Context, v view, r fhir.Request, resolve fun
 	}
 }
 
+// again says whether a lost race is run once more, after a pause that grows:
+// without one, all that raced would meet again.
+func again(ctx context.Context, try int) bool {
+	if try >= maxTries {
+		return false
+	}
+	select {
+	case <-time.After(rand.N(time.Millisecond << try)):
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
 // maxTries bounds how often a lost race is run again.
-const maxTries = 8
+const maxTries = 9
 
 // stamped is a stored version as it leaves the server.
 func stamped(v store.Version) fhir.Resource {

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"candela/fhir"
 	"candela/store"
 )
 
@@ -107,5 +108,53 @@ func TestClosedStoreIs503(t *testing.T) {
 	}
 	if status, _, body := s.send(t, "PUT", "/Patient/1", `{"resourceType":"Patient","id":"1"}`); status != 503 {
 		t.Errorf("got %d %s", status, body)
+	}
+}
+
+// lost is a store where another write always comes first.
+type lost struct {
+	store.Store
+	commits int
+}
+
+func (l *lost) Commit(context.Context, ...store.Op) ([]store.Result, error) {
+	l.commits++
+	return nil, &store.OpError{Index: 0, Err: store.ErrPrecondition}
+}
+
+// Who sent no precondition is not told that it does not hold, and 412 would
+// say that the criteria match many: a race lost for good is a conflict.
+func TestLostRacesOfCriteriaAreConflicts(t *testing.T) {
+	inner := &lost{Store: openStore(t, time.Now)}
+	s := open(t, inner, time.Now)
+	const found = `{"resourceType":"Patient","identifier":[{"system":"s","value":"v"}]}`
+	ask := fhir.Request{Type: "Patient", Resource: resource(t, found)}
+	for name, c := range map[string]struct {
+		change func(*fhir.Request)
+		status int
+	}{
+		"conditional update": {func(r *fhir.Request) {
+			r.Interaction, r.Query = fhir.Update, fhir.Params{{Name: "identifier", Value: "s|v"}}
+		}, 409},
+		"conditional create": {func(r *fhir.Request) { r.Interaction, r.IfNoneExist = fhir.Create, "identifier=s|v" }, 409},
+		"transaction": {func(r *fhir.Request) {
+			r.Interaction, r.Type = fhir.Batch, ""
+			r.Resource = resource(t, bundle("transaction", 1, func(int) string {
+				return `{"resource":` + found + `,"request":{"method":"PUT","url":"Patient?identifier=s|v"}}`
+			}))
+		}, 409},
+		"update with If-Match": {func(r *fhir.Request) {
+			r.Interaction, r.ID, r.IfMatch = fhir.Update, "a", `W/"1"`
+			r.Resource = resource(t, `{"resourceType":"Patient","id":"a"}`)
+		}, 412},
+	} {
+		r := ask
+		c.change(&r)
+		inner.commits = 0
+		_, err := s.do(r)
+		var refusal *fhir.Error
+		if !errors.As(err, &refusal) || refusal.Status != c.status || (inner.commits > 1) != (c.status == 409) {
+			t.Errorf("%s: %v after %d commits, want %d", name, err, inner.commits, c.status)
+		}
 	}
 }

@@ -42,8 +42,11 @@ func (e *Engine) transaction(ctx context.Context, v view, r fhir.Request, entrie
 		if !errors.As(err, &at) {
 			return err
 		}
-		if lostRace(err) && decidedAt(writes, at.Index) && try < maxTries {
-			continue
+		if lostRace(err) && decidedAt(writes, at.Index) {
+			if again(ctx, try) {
+				continue
+			}
+			at.Err = store.ErrConflict
 		}
 		return inEntry(at.Index, at.Err)
 	}
