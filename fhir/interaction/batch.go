@@ -156,7 +156,11 @@ func (e *Engine) answer(ctx context.Context, x *entry, m *room) {
 		x.err = errRoom
 		return
 	}
-	if x.answer, x.err = e.Do(ctx, x.req); x.err != nil {
+	x.err = e.safely(ctx, func() (err error) {
+		x.answer, err = e.Do(ctx, x.req)
+		return err
+	})
+	if x.err != nil {
 		return
 	}
 	if m.take(&x.answer); reads && m.taken.Load() > maxAnswers {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"runtime/debug"
 
 	"candela/fhir"
 	"candela/store"
@@ -53,6 +54,19 @@ func refusalOf(err error) *fhir.Error {
 		}
 	}
 	return fhir.Errorf(500, fhir.CodeException, "an internal error; the operator has been told").Because(err)
+}
+
+// safely turns a panic into a 500. Bundles are worked on in goroutines, where
+// one that nobody recovers would end the process. The log gets the place, not
+// what was said: that could be patient data.
+func (e *Engine) safely(ctx context.Context, do func() error) (err error) {
+	defer func() {
+		if recover() != nil {
+			e.config.Log.LogAttrs(ctx, slog.LevelError, "an entry panicked", slog.String("stack", string(debug.Stack())))
+			err = fhir.Errorf(500, fhir.CodeException, "an internal error; the operator has been told")
+		}
+	}()
+	return do()
 }
 
 func lostRace(err error) bool {

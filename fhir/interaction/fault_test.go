@@ -5,12 +5,16 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"strings"
 	"testing"
 	"time"
 
 	"candela/fhir"
+	"candela/fhir/interaction"
+	"candela/fhir/r4"
+	"candela/fhir/search"
 	"candela/store"
 )
 
@@ -156,5 +160,50 @@ func TestLostRacesOfCriteriaAreConflicts(t *testing.T) {
 		if !errors.As(err, &refusal) || refusal.Status != c.status || (inner.commits > 1) != (c.status == 409) {
 			t.Errorf("%s: %v after %d commits, want %d", name, err, inner.commits, c.status)
 		}
+	}
+}
+
+// exploding is a defect of ours in the check of one resource.
+type exploding struct{}
+
+func (exploding) Check(res fhir.Resource, _ bool) []fhir.Issue {
+	var none *fhir.Issue
+	if res.Root().Get("active").Exists() {
+		return []fhir.Issue{*none}
+	}
+	return nil
+}
+
+// A defect met in one entry must not take the process down with everybody's
+// requests: bundles are worked on in goroutines, where nobody else recovers.
+func TestADefectInABundleIs500(t *testing.T) {
+	spec, err := r4.Load()
+	if err != nil {
+		t.Fatal(err)
+	}
+	registry, err := search.New(spec, "http://x/fhir")
+	if err != nil {
+		t.Fatal(err)
+	}
+	log := &logged{}
+	engine, err := interaction.New(interaction.Config{Store: openStore(t, time.Now), Search: registry, Structure: exploding{}, Elements: spec,
+		Types: spec.Resources(), NewID: newIDs(), Now: time.Now, Log: slog.New(log)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ask := func(kind string) (fhir.Response, error) {
+		return engine.Do(context.Background(), fhir.Request{Interaction: fhir.Batch, Caller: fhir.Caller{Access: fhir.Full()},
+			Resource: resource(t, bundle(kind, 2, func(i int) string { return put(fmt.Sprint(kind, i), [2]string{"", `,"active":true`}[i]) }))})
+	}
+	var refusal *fhir.Error
+	if _, err := ask("transaction"); !errors.As(err, &refusal) || refusal.Status != 500 {
+		t.Errorf("transaction: %v, want 500", err)
+	}
+	answer, err := ask("batch")
+	if body := string(answer.Body); err != nil || !strings.Contains(body, `"500 `) || !strings.Contains(body, `"201 `) {
+		t.Errorf("batch: %v %s", err, body)
+	}
+	if line, _ := log.text.Load().(string); !strings.Contains(line, "exploding") {
+		t.Errorf("the log does not say where: %q", line)
 	}
 }

@@ -107,7 +107,7 @@ func (e *Engine) ready(ctx context.Context, v view, r fhir.Request, entries []*e
 	if links.Criteria, err = e.references(ctx, v, r.Base, writes, byCriteria); err != nil {
 		return err
 	}
-	return e.each(writes, func(w *write) error {
+	return e.each(ctx, writes, func(w *write) error {
 		if w.idle || w.op.Action == store.Delete {
 			return nil
 		}
@@ -145,7 +145,11 @@ func (e *Engine) references(ctx context.Context, v view, base string, writes []*
 			continue
 		}
 		group.Go(func() error {
-			to, err := e.referenced(ctx, v, text)
+			var to link.Target
+			err := e.safely(ctx, func() (err error) {
+				to, err = e.referenced(ctx, v, text)
+				return err
+			})
 			if ended[to.Key] {
 				err = fhir.Errorf(400, fhir.CodeInvalid, "a conditional reference matches what the transaction deletes")
 			}
@@ -179,14 +183,14 @@ func (e *Engine) referenced(ctx context.Context, v view, text string) (link.Targ
 
 // each runs do on all writes, on a bounded number of goroutines, and gives the
 // error of the first entry that has one.
-func (e *Engine) each(writes []*write, do func(*write) error) error {
+func (e *Engine) each(ctx context.Context, writes []*write, do func(*write) error) error {
 	errs := make([]error, len(writes))
 	var group errgroup.Group
 	workers := min(e.workers(), len(writes))
 	for n := range workers {
 		group.Go(func() error {
 			for i := n; i < len(writes); i += workers {
-				errs[i] = do(writes[i])
+				errs[i] = e.safely(ctx, func() error { return do(writes[i]) })
 			}
 			return nil
 		})
