@@ -2,6 +2,7 @@ package analytics
 
 import (
 	"context"
+	"log/slog"
 	"time"
 )
 
@@ -15,10 +16,10 @@ func (r *Runner) Follow(ctx context.Context) error {
 	for {
 		report, err := r.Run(ctx)
 		if ctx.Err() != nil {
-			return nil
+			return nil //nolint:nilerr // the end of ctx is how following is stopped, no failure
 		}
 		if err != nil {
-			r.Log.ErrorContext(ctx, "analytics run failed; it will be tried again", "error", err, "in", pause)
+			r.Log.ErrorContext(ctx, "analytics run failed; it will be tried again", slog.Any("error", err), slog.Duration("in", pause))
 			if !sleep(ctx, pause) {
 				return nil
 			}
@@ -27,7 +28,8 @@ func (r *Runner) Follow(ctx context.Context) error {
 		}
 		pause = r.Settle
 		if report.Written > 0 {
-			r.Log.InfoContext(ctx, "analytics are current", "subjects", report.Subjects, "written", report.Written, "unchanged", report.Unchanged)
+			r.Log.InfoContext(ctx, "analytics are current", slog.Int("subjects", report.Subjects),
+				slog.Int("written", report.Written), slog.Int("unchanged", report.Unchanged))
 		}
 		if !r.await(ctx, report) || !sleep(ctx, r.Settle) {
 			return nil
@@ -36,9 +38,13 @@ func (r *Runner) Follow(ctx context.Context) error {
 }
 
 // await blocks until there is a change behind the last run. Our own results are
-// changes too: the next run sees that they touch nobody and ends there.
+// changes too: the next run sees that they touch nobody and ends there. A feed
+// that fails is told to the log, and the next run looks for itself.
 func (r *Runner) await(ctx context.Context, last Report) bool {
-	for range r.Store.Changes(ctx, last.To) {
+	for _, err := range r.Store.Changes(ctx, last.To) {
+		if err != nil && ctx.Err() == nil {
+			r.Log.WarnContext(ctx, "the feed of changes failed; analytics will look again", slog.Any("error", err))
+		}
 		return ctx.Err() == nil
 	}
 	return ctx.Err() == nil

@@ -3,6 +3,7 @@ package rest
 import (
 	"bytes"
 	"errors"
+	"log/slog"
 	"net/http"
 	"strconv"
 
@@ -16,7 +17,7 @@ import (
 func (x *exchange) refuse(err error) fhir.Response {
 	var refusal *fhir.Error
 	if !errors.As(err, &refusal) {
-		x.Log.Error("an error came through unexplained", "request", x.id, "route", x.route)
+		x.Log.Error("an error came through unexplained", slog.String("request", x.id), slog.String("route", x.route))
 		refusal = fhir.Errorf(500, fhir.CodeException, "an internal error; the operator has been told")
 	}
 	if refusal.Allow != "" {
@@ -75,7 +76,7 @@ func (x *exchange) send(status int, body []byte) {
 		return
 	}
 	if _, err := x.w.Write(body); err != nil {
-		x.Log.Debug("the caller went away", "request", x.id)
+		x.Log.Debug("the caller went away", slog.String("request", x.id))
 	}
 }
 

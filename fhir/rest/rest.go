@@ -185,7 +185,7 @@ func (x *exchange) recover() {
 	if fault == nil {
 		return
 	}
-	x.Log.Error("a request panicked", "request", x.id, "route", x.route, "stack", string(debug.Stack()))
+	x.Log.Error("a request panicked", slog.String("request", x.id), slog.String("route", x.route), slog.String("stack", string(debug.Stack())))
 	if !x.w.Written() {
 		x.write(x.refuse(fhir.Errorf(500, fhir.CodeException, "an internal error; the operator has been told")))
 	}

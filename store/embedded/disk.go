@@ -126,12 +126,14 @@ func (h *health) fail(cause error) error {
 // Infof, Errorf and Fatalf are the database's logger.
 func (h *health) Infof(format string, args ...any) {
 	if h.log.Enabled(context.Background(), slog.LevelDebug) {
-		h.log.Debug(fmt.Sprintf(format, args...))
+		h.log.Debug("the database reports", slog.String("text", fmt.Sprintf(format, args...)))
 	}
 }
 
 // Errorf logs an error that the database lives on with.
-func (h *health) Errorf(format string, args ...any) { h.log.Error(fmt.Sprintf(format, args...)) }
+func (h *health) Errorf(format string, args ...any) {
+	h.log.Error("the database reports an error", slog.String("text", fmt.Sprintf(format, args...)))
+}
 
 // Fatalf is called where the database cannot go on, and must not return. It
 // ends the calling goroutine, not the process: who waits for it is told by
