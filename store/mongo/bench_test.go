@@ -55,8 +55,6 @@ func (s *sample) observation(patient int) store.Op {
 	}}
 }
 
-func newGen() *sample { return &sample{rand.New(rand.NewPCG(7, 7))} }
-
 // load puts n observations of n/100 patients in bundles and gives their keys.
 func load(b *testing.B, s *mongo.Store, n int) []store.Key {
 	b.Helper()

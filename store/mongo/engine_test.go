@@ -7,7 +7,6 @@ import (
 	"math/rand/v2"
 	"slices"
 	"testing"
-	"time"
 
 	"candela/store"
 	"candela/store/mongo"
@@ -285,11 +284,6 @@ func TestSnapshotStandsStill(t *testing.T) {
 }
 
 var _ plan.Engine = (*mongo.Store)(nil)
-
-// clock is a time that stands still until moved.
-type clock struct{ at time.Time }
-
-func (c *clock) now() time.Time { return c.at }
 
 // TestEstimatesOfLongListsAreSampled: near enough to choose by, without
 // counting, and remembered.

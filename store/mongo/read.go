@@ -208,7 +208,7 @@ func (h *past) read(ctx context.Context, before store.Seq, n int) ([]record, err
 		cur, err := c.Find(ctx, filter, options.Find().SetHint(hint).SetSort(order).SetProjection(headOf(true)).
 			SetLimit(int64(n)).SetBatchSize(int32(min(n, 1000))))
 		err = each(ctx, cur, err, "read history", func(doc bson.Raw) error {
-			r, err := readRecord(bson.Raw(slices.Clone(doc)))
+			r, err := readRecord(slices.Clone(doc))
 			all = append(all, r)
 			return err
 		})

@@ -168,12 +168,14 @@ func timedIndex() bson.D {
 // bounds is the index of a walk in index order, its first key (inclusive) and
 // its last (exclusive, so that its _id lies beyond all).
 func (w *walk) bounds() (index, first, last bson.D) {
-	index, field := timedIndex(), "d"
+	var field string
 	switch w.Index {
 	case plan.Ordered:
 		index, field = directed(w.sign(), []string{"rx", "_id"}), "rx"
 	case plan.Prefix:
 		index, field = directed(w.sign(), []string{"sx", "_id"}), "sx"
+	default:
+		index, field = timedIndex(), "d"
 	}
 	low, high := bson.E{Key: field, Value: w.low(w.From)}, bson.E{Key: field, Value: w.high(w.To)}
 	least, most := bson.E{Key: "_id", Value: bson.MinKey{}}, bson.E{Key: "_id", Value: bson.MaxKey{}}
@@ -206,11 +208,12 @@ func (w *walk) low(order []byte) any {
 		return bson.Binary{Data: orderedKey(w.Hash, order, 0)}
 	case plan.Prefix:
 		return prefixKey(w.Hash, order)
+	default:
+		if order == nil {
+			return int64(math.MinInt64)
+		}
+		return clockOf(order)
 	}
-	if order == nil {
-		return int64(math.MinInt64)
-	}
-	return clockOf(order)
 }
 
 // high is the highest key with order, nil the highest of all. A prefix is
@@ -221,11 +224,12 @@ func (w *walk) high(order []byte) any {
 		return bson.Binary{Data: orderedKey(w.Hash, order, 0xff)}
 	case plan.Prefix:
 		return prefixKey(w.Hash, order) + strings.Repeat("\U0010FFFF", plan.PrefixLen/4+1)
+	default:
+		if order == nil {
+			return int64(math.MaxInt64)
+		}
+		return clockOf(order)
 	}
-	if order == nil {
-		return int64(math.MaxInt64)
-	}
-	return clockOf(order)
 }
 
 // hit reads the index key of a result.
