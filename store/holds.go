@@ -132,8 +132,9 @@ func (c *Cond) Met(v *Value) bool {
 		return c.all(v)
 	case Near:
 		return v.Kind == Place && c.near(v)
+	default:
+		return v.Kind == Range && c.sameUnit(v) && c.compare(v)
 	}
-	return v.Kind == Range && c.sameUnit(v) && c.compare(v)
 }
 
 func folded(k Kind) bool { return k == Text || k == Code }
@@ -145,8 +146,9 @@ func (c *Cond) is(v *Value) bool {
 		return v.Space == c.Space && v.Name == c.Name
 	case Link:
 		return v.Space == c.Space && v.Name == c.Name && (c.Text == "" || v.Text == c.Text)
+	default:
+		return false
 	}
-	return false
 }
 
 func (c *Cond) all(v *Value) bool {

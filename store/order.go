@@ -13,8 +13,9 @@ func (s Sort) Of(v *Value) (key string, ok bool) {
 			return v.Name, true
 		}
 		return v.Name + "\x00" + v.Space, true
+	default:
+		return "", false
 	}
-	return "", false
 }
 
 // Value is what a resource sorts by: of many values the least when ascending,

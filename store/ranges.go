@@ -29,8 +29,9 @@ func (c *Cond) compare(v *Value) bool {
 		return c.beyond(v.Lo, false)
 	case Before:
 		return c.ahead(v.Hi, true)
+	default:
+		return false
 	}
-	return false
 }
 
 func (c *Cond) inside(v *Value) bool { return !c.ahead(v.Lo, false) && !c.beyond(v.Hi, true) }
@@ -65,8 +66,9 @@ func (c *Cond) sameUnit(v *Value) bool {
 		return v.Space == c.Space && v.Name == c.Name
 	case UnitName:
 		return c.Name == v.Name || c.Name == v.Text
+	default:
+		return true
 	}
-	return true
 }
 
 // earth is the mean radius in metres (IUGG).

@@ -95,6 +95,7 @@ func prediction(o model.Outcome, display string, p float64, a Assessment) r4.Ris
 		risk := analytics.Concept(Bands, "", string(band), string(band))
 		risk.Coding = append(risk.Coding, r4.Coding{System: new(probability), Code: new(likelihood[band])})
 		out.QualitativeRisk = &risk
+	default: // the others are a number alone
 	}
 	out.Rationale = &text
 	return out

@@ -56,7 +56,7 @@ func (j *Journal) read(path string) error {
 	if err != nil {
 		return err
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }() // only read from
 	lines := bufio.NewScanner(f)
 	for lines.Scan() {
 		var m mark

@@ -28,7 +28,7 @@ func parts(s source, most int, yield func(part) error) error {
 	if err != nil {
 		return err
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }() // only read from
 	if s.lines {
 		return lineParts(f, most, yield)
 	}

@@ -62,7 +62,7 @@ func (m Remote) post(ctx context.Context, body []byte) (fhir.Response, time.Dura
 	if err != nil {
 		return fhir.Response{}, 0, err
 	}
-	defer res.Body.Close()
+	defer func() { _ = res.Body.Close() }() // only read from
 	answer, err := io.ReadAll(io.LimitReader(res.Body, 256<<20))
 	if err != nil {
 		return fhir.Response{}, 0, fmt.Errorf("answer broke off: %w", err)

@@ -3,6 +3,7 @@ package bulk
 import (
 	"archive/zip"
 	"compress/gzip"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -99,7 +100,7 @@ func fromZip(path, mark string) ([]source, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: not a zip archive: %w", path, err)
 	}
-	defer archive.Close()
+	defer func() { _ = archive.Close() }() // only read from
 	var out []source
 	for _, member := range archive.File {
 		ext := filepath.Ext(member.Name)
@@ -143,10 +144,10 @@ func (s source) leads() (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }() // only read from
 	head := make([]byte, 64<<10)
 	n, err := io.ReadFull(f, head)
-	if err != nil && err != io.ErrUnexpectedEOF && err != io.EOF {
+	if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) && !errors.Is(err, io.EOF) {
 		return false, err
 	}
 	return !strings.Contains(firstTypes(string(head[:n])), "Patient"), nil

@@ -107,7 +107,7 @@ func (c *compiler) expr(a *syntax.Node, ctx typeSet) (compiled, error) {
 
 // literal makes the value once.
 func (c *compiler) literal(a *syntax.Node) (compiled, error) {
-	v := system.OfText(a.Text)
+	var v *system.Value
 	var err error
 	switch a.Shape {
 	case syntax.Boolean:
@@ -116,6 +116,8 @@ func (c *compiler) literal(a *syntax.Node) (compiled, error) {
 		v, err = system.ReadNumber(a.Text)
 	case syntax.Moment:
 		v, err = system.ReadMoment(a.Text)
+	default:
+		v = system.OfText(a.Text)
 	}
 	if err != nil {
 		return compiled{}, c.errorf(a, fhir.CodeInvalid, "%v", err)

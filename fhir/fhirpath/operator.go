@@ -118,6 +118,7 @@ func (r *run) equalLists(a, b []Item) truth {
 			return no
 		case unknown:
 			all = unknown
+		case yes: // as far as this item goes
 		}
 	}
 	return all

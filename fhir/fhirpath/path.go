@@ -118,7 +118,8 @@ func (r *run) enter(it *Item, m *member, rest []step, out []Item) []Item {
 	if isPrimitive(it.Type) {
 		from = it.Extra
 	}
-	k, n := 0, fhir.Node{}
+	var k int
+	var n fhir.Node
 	if len(m.names) == 1 {
 		n = from.Get(m.names[0])
 	} else if k, n = from.Pick(m.names); k < 0 {

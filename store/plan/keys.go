@@ -268,6 +268,7 @@ func tupleNames(parts []store.Value) (names []string, ok bool) {
 		switch parts[i].Kind {
 		case store.Code, store.Link, store.URI:
 			names = append(names, parts[i].Name)
+		default: // has no name
 		}
 	}
 	return names, len(names) > 0

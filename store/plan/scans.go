@@ -82,8 +82,9 @@ func driverOf(typ string, t *store.Test) (d driver, ok bool) {
 		return nearDriver(typ, t)
 	case store.Present, store.Within, store.Contains, store.Outside:
 		return driver{}, false
+	default:
+		return rangeDriver(typ, t.Param, boundsOf(t))
 	}
-	return rangeDriver(typ, t.Param, boundsOf(t))
 }
 
 func equal(hashes ...uint64) []Scan {

@@ -70,8 +70,9 @@ func (v *Value) asInteger(to *Value) bool {
 		n, err := strconv.ParseInt(v.Text, 10, 32)
 		to.Number = n
 		return err == nil
+	default:
+		return false
 	}
-	return false
 }
 
 func (v *Value) asDecimal(to *Value) bool {
@@ -84,8 +85,9 @@ func (v *Value) asDecimal(to *Value) bool {
 		return true
 	case KindString:
 		return isDecimal(v.Text) && parseDecimal(&to.decimal, strings.TrimPrefix(v.Text, "+"))
+	default:
+		return false
 	}
-	return false
 }
 
 // isDecimal: a sign, digits, and digits behind a dot.

@@ -218,7 +218,7 @@ func (v *Value) Round(to int) (*Value, error) {
 	var x, z apd.Decimal
 	v.toDecimal(&x)
 	if _, err := decimals().Quantize(&z, &x, int32(-to)); err != nil {
-		return nil, nil
+		return nil, nil //nolint:nilerr // a result beyond the decimals is empty in FHIRPath
 	}
 	return decimalValue(&z), nil
 }

@@ -121,7 +121,7 @@ func quantities(op string, a, b *Value) (*Value, error) {
 			do = decimals().Sub
 		}
 		if _, err := do(&z, &x, &y); err != nil {
-			return nil, nil
+			return nil, nil //nolint:nilerr // a result beyond the decimals is empty in FHIRPath
 		}
 		return &Value{Kind: KindQuantity, decimal: z, Unit: a.Unit, Calendar: a.Calendar}, nil
 	case "*", "/":

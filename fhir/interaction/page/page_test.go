@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -42,7 +43,7 @@ func TestManyProcessesAgreeOnOneKey(t *testing.T) {
 		})
 	}
 	group.Wait()
-	for _, s := range append(sealers, page.New(kv)) {
+	for _, s := range slices.Concat(sealers, []*page.Sealer{page.New(kv)}) {
 		for _, token := range tokens {
 			if plain, err := s.Open(ctx, "p", token); err != nil || string(plain) != "hello" {
 				t.Errorf("got %q, %v", plain, err)

@@ -15,6 +15,7 @@ package main
 import (
 	"bytes"
 	"compress/gzip"
+	"context"
 	"encoding/json"
 	"flag"
 	"fmt"
@@ -28,13 +29,13 @@ func main() {
 	out := flag.String("out", ".", "folder of the embedded files")
 	cache := flag.String("cache", "", "folder that keeps the npm package (default: the user's cache folder)")
 	flag.Parse()
-	if err := run(*out, *cache); err != nil {
+	if err := run(context.Background(), *out, *cache); err != nil {
 		log.Fatal("generate: ", err)
 	}
 }
 
-func run(out, cache string) error {
-	file, err := obtain(cache)
+func run(ctx context.Context, out, cache string) error {
+	file, err := obtain(ctx, cache)
 	if err != nil {
 		return err
 	}

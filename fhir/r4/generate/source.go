@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"bytes"
 	"compress/gzip"
+	"context"
 	"crypto/sha256"
 	"encoding/json"
 	"errors"
@@ -24,7 +25,7 @@ const (
 )
 
 // obtain gives the path of the npm package, fetching it when it is not there yet.
-func obtain(cache string) (string, error) {
+func obtain(ctx context.Context, cache string) (string, error) {
 	if cache == "" {
 		base, err := os.UserCacheDir()
 		if err != nil {
@@ -37,7 +38,7 @@ func obtain(cache string) (string, error) {
 	}
 	file := filepath.Join(cache, npmFile)
 	if _, err := os.Stat(file); errors.Is(err, os.ErrNotExist) {
-		pack := exec.Command("npm", "pack", "--silent", "--pack-destination", cache, npmPackage)
+		pack := exec.CommandContext(ctx, "npm", "pack", "--silent", "--pack-destination", cache, npmPackage)
 		pack.Stderr = os.Stderr
 		if err := pack.Run(); err != nil {
 			return "", fmt.Errorf("npm pack %s: %w", npmPackage, err)
