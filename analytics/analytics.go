@@ -13,10 +13,12 @@
 package analytics
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"slices"
 
 	r4 "github.com/samply/golang-fhir-models/fhir-models/fhir"
 
@@ -80,7 +82,18 @@ func Build(created json.Marshaler) (fhir.Resource, error) {
 	if err != nil {
 		return fhir.Resource{}, err
 	}
-	return fhir.ParseResource(raw, fhir.Limits{Bytes: 64 << 20, Tokens: 8 << 20})
+	return fhir.ParseResource(typeFirst(raw), fhir.Limits{Bytes: 64 << 20, Tokens: 8 << 20})
+}
+
+// typeFirst moves resourceType from the end, where the models write it, to the
+// front, where people look for it.
+func typeFirst(raw []byte) []byte {
+	const name = `,"resourceType":`
+	at := bytes.LastIndex(raw, []byte(name))
+	if at < 0 || bytes.IndexByte(raw[at:], '}') != len(raw)-at-1 {
+		return raw
+	}
+	return slices.Concat([]byte("{"), raw[at+1:len(raw)-1], []byte(","), raw[1:at], []byte("}"))
 }
 
 // Meta is the meta of a result: the tag that says whose it is.
