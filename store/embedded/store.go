@@ -149,8 +149,8 @@ func (s *Store) begin() error {
 	return nil
 }
 
-// format is the version of the layout on disk.
-const format = "1"
+// format is the number of the layout on disk; a folder of another is refused.
+const format = "2"
 
 func (s *Store) checkFormat() error {
 	have, err := s.setting("format", func() []byte { return []byte(format) })
