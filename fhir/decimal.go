@@ -167,7 +167,31 @@ func (d Decimal) Plus(o Decimal) Decimal {
 
 // Times is the exact product.
 func (d Decimal) Times(o Decimal) Decimal {
+	negative, exponent := d.negative != o.negative, d.exponent+o.exponent
+	switch {
+	case d.digits == "" || o.digits == "1":
+		return Decimal{negative: negative, digits: d.digits, exponent: exponent}
+	case len(d.digits)+len(o.digits) <= 19: // below 1e19 a product fits into 64 bits
+		a, _ := strconv.ParseUint(d.digits, 10, 64)
+		b, _ := strconv.ParseUint("0"+o.digits, 10, 64)
+		return Decimal{negative: negative, digits: strings.TrimLeft(strconv.FormatUint(a*b, 10), "0"), exponent: exponent}
+	}
 	return fromInt(new(big.Int).Mul(d.unscaled(), o.unscaled()), d.exponent+o.exponent)
+}
+
+// Rounded is d in at most n significant digits, halves away from zero.
+func (d Decimal) Rounded(n int) Decimal {
+	if len(d.digits) <= n {
+		return d
+	}
+	cut := len(d.digits) - n
+	up := d.digits[n] >= '5'
+	out := Decimal{negative: d.negative, digits: d.digits[:n], exponent: d.exponent + cut}
+	if up {
+		one := Decimal{negative: d.negative, digits: "1", exponent: out.exponent}
+		out = out.Plus(one)
+	}
+	return out
 }
 
 // Approximate is the range that R4 search recommends for "about d": a tenth of d

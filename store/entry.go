@@ -22,7 +22,7 @@ const (
 	Link                  // Space (type), Name (id, or a whole URL with Space ""): found by both; Text is a version id
 	URI                   // Name: found whole, by prefix, or as a path ancestor
 	Text                  // Text folded, Raw as written: found by word prefix, whole, or substring
-	Range                 // Lo, Hi: ordered bytes, inclusive; Space, Name: a unit, Text the printed unit
+	Range                 // Lo, Hi: ordered bytes, inclusive; Space, Name: a unit, Text the printed unit; Parts[0], where there: the same as a Range in base units (Name)
 	Tuple                 // Parts: values of one composite
 	Place                 // Lo is latitude, Hi longitude in degrees (OrderedFloat); found by distance
 )

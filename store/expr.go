@@ -79,6 +79,7 @@ const (
 	AnyUnit  Unit = iota // no unit asked
 	UnitIs               // Space and Name equal
 	UnitName             // Name equals v.Name or v.Text (code or printed unit)
+	UnitBase             // v.Parts[0], the amount in base units, stands for v; Name equals its Name
 )
 
 // Cond is a condition on one value.

@@ -94,7 +94,7 @@ func (c *Cond) check(param string) error {
 	if c.How < Present || c.How > Near {
 		return fmt.Errorf("%s: comparison %d is unknown: %w", param, c.How, ErrQuery)
 	}
-	if c.Unit > UnitName {
+	if c.Unit > UnitBase {
 		return fmt.Errorf("%s: unit comparison %d is unknown: %w", param, c.Unit, ErrQuery)
 	}
 	for i := range c.Parts {
@@ -133,7 +133,8 @@ func (c *Cond) Met(v *Value) bool {
 	case Near:
 		return v.Kind == Place && c.near(v)
 	default:
-		return v.Kind == Range && c.sameUnit(v) && c.compare(v)
+		v = c.inUnit(v)
+		return v != nil && v.Kind == Range && c.sameUnit(v) && c.compare(v)
 	}
 }
 

@@ -60,8 +60,23 @@ func (c *Cond) ahead(end []byte, high bool) bool {
 	return bytes.Compare(end, c.Lo) < 0
 }
 
+// inUnit is the value that c is compared with: v, or v in base units; nil when
+// v has no such form.
+func (c *Cond) inUnit(v *Value) *Value {
+	switch {
+	case c.Unit != UnitBase:
+		return v
+	case v.Kind != Range || len(v.Parts) == 0:
+		return nil
+	default:
+		return &v.Parts[0]
+	}
+}
+
 func (c *Cond) sameUnit(v *Value) bool {
 	switch c.Unit {
+	case UnitBase:
+		return v.Name == c.Name
 	case UnitIs:
 		return v.Space == c.Space && v.Name == c.Name
 	case UnitName:

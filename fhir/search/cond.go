@@ -47,7 +47,7 @@ func (r reader) conds(p *Param, name, value string) ([]store.Cond, error) {
 	case Number:
 		return numberConds(name, unescape(value))
 	case Quantity:
-		return quantityConds(name, value)
+		return r.quantityConds(name, value)
 	case Composite:
 		return r.compositeConds(p, name, value)
 	default:

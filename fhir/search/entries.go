@@ -20,7 +20,9 @@ type extraction struct {
 	values  []store.Value
 	cells   []store.Value // component values of the tuples at work
 	entries []store.Entry
-	bytes   []byte // ordered bytes of this resource's values; never reused
+	seen    []sighting
+	bases   []store.Value // amounts in base units; never reused
+	bytes   []byte        // ordered bytes of this resource's values; never reused
 }
 
 // Entries are the index entries of a resource, in the order of its parameters'
@@ -55,7 +57,9 @@ func (x *extraction) release() {
 	clear(x.values[:cap(x.values)])
 	clear(x.cells[:cap(x.cells)])
 	clear(x.entries[:cap(x.entries)])
-	x.root, x.items, x.values, x.entries, x.bytes = fhirpath.Item{}, x.items[:0], x.values[:0], x.entries[:0], nil
+	clear(x.seen[:cap(x.seen)])
+	x.root, x.items, x.values, x.entries = fhirpath.Item{}, x.items[:0], x.values[:0], x.entries[:0]
+	x.seen, x.bases, x.bytes = x.seen[:0], nil, nil
 	x.work.Put(x)
 }
 

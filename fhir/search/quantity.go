@@ -12,8 +12,33 @@ import (
 const currencies = "urn:iso:std:iso:4217"
 
 // quantity gives numbers as exact points and ranges by their ends, with the
-// unit. Units are as written here; a canonical unit would be a further value.
+// unit as written and, where that is of UCUM, the same in base units beside it.
+// Several parameters and composites read one element, so the last are kept.
 func (x *extraction) quantity(dst []store.Value, item fhirpath.Item) []store.Value {
+	raw := item.Node.Raw()
+	if len(raw) == 0 { // computed by the expression
+		return x.amount(dst, item)
+	}
+	for i := range x.seen {
+		if x.seen[i].at == &raw[0] {
+			return append(dst, x.seen[i].value)
+		}
+	}
+	from := len(dst)
+	dst = x.amount(dst, item)
+	if len(dst) == from+1 && len(x.seen) < lookBack {
+		x.seen = append(x.seen, sighting{&raw[0], dst[from]})
+	}
+	return dst
+}
+
+// sighting is the value of an element that was read before.
+type sighting struct {
+	at    *byte // the first byte of the element
+	value store.Value
+}
+
+func (x *extraction) amount(dst []store.Value, item fhirpath.Item) []store.Value {
 	n := item.Node
 	switch item.Type {
 	case "decimal", "integer", "positiveInt", "unsignedInt", "System.Decimal", "System.Integer":
@@ -45,15 +70,40 @@ func (x *extraction) point(dst []store.Value, v store.Value, number, comparator 
 	if err != nil {
 		return dst
 	}
-	v.Lo = x.ordered(d)
-	v.Hi = v.Lo
 	switch comparator {
 	case "<", "<=":
-		v.Lo = nil
+		return x.span(dst, v, nil, &d)
 	case ">", ">=":
-		v.Hi = nil
+		return x.span(dst, v, &d, nil)
+	}
+	return x.span(dst, v, &d, &d)
+}
+
+// span finishes a value with its ends, nil open, as written and in base units.
+func (x *extraction) span(dst []store.Value, v store.Value, lo, hi *fhir.Decimal) []store.Value {
+	v.Lo, v.Hi = x.ends(lo, hi, nil)
+	if scale := x.units.of(v.Space, v.Name); scale != nil {
+		base := store.Value{Kind: store.Range, Name: scale.base}
+		base.Lo, base.Hi = x.ends(lo, hi, scale)
+		x.bases = append(x.bases, base)
+		at := len(x.bases)
+		v.Parts = x.bases[at-1 : at : at]
 	}
 	return append(dst, v)
+}
+
+// ends keeps ordered bytes in the arena of this resource; a point has them once.
+func (x *extraction) ends(lo, hi *fhir.Decimal, s *scale) (from, to []byte) {
+	if lo != nil {
+		from = x.ordered(s.base10(*lo))
+	}
+	switch {
+	case hi == lo:
+		to = from
+	case hi != nil:
+		to = x.ordered(s.base10(*hi))
+	}
+	return from, to
 }
 
 func (x *extraction) between(dst []store.Value, low, high fhir.Node) []store.Value {
@@ -61,17 +111,17 @@ func (x *extraction) between(dst []store.Value, low, high fhir.Node) []store.Val
 	if !of.Exists() {
 		of = high
 	}
-	v := x.unit(of)
+	var lo, hi *fhir.Decimal
 	if d, err := fhir.ParseDecimal(low.Get("value").Text()); err == nil {
-		v.Lo = x.ordered(d)
+		lo = &d
 	}
 	if d, err := fhir.ParseDecimal(high.Get("value").Text()); err == nil {
-		v.Hi = x.ordered(d)
+		hi = &d
 	}
-	if v.Lo == nil && v.Hi == nil {
+	if lo == nil && hi == nil {
 		return dst
 	}
-	return append(dst, v)
+	return x.span(dst, x.unit(of), lo, hi)
 }
 
 // sampled gives the range that the measured points span: origin + factor × point.
@@ -103,9 +153,7 @@ func (x *extraction) sampled(dst []store.Value, n fhir.Node) []store.Value {
 	if !found {
 		return dst
 	}
-	v := x.unit(n.Get("origin"))
-	v.Lo, v.Hi = x.ordered(lo), x.ordered(hi)
-	return append(dst, v)
+	return x.span(dst, x.unit(n.Get("origin")), &lo, &hi)
 }
 
 // ordered keeps d's ordered bytes in the arena of this resource.
@@ -116,20 +164,29 @@ func (x *extraction) ordered(d fhir.Decimal) []byte {
 }
 
 func numberConds(name, value string) ([]store.Cond, error) {
-	how, rest, err := cutPrefix(name, value)
+	how, d, err := number(name, value)
 	if err != nil {
 		return nil, err
 	}
-	d, err := fhir.ParseDecimal(rest)
+	return []store.Cond{around(how, d, nil)}, nil
+}
+
+// number reads [prefix]number.
+func number(name, value string) (how store.How, d fhir.Decimal, err error) {
+	how, rest, err := cutPrefix(name, value)
 	if err != nil {
-		return nil, invalid(name, "not a number")
+		return how, d, err
 	}
-	return []store.Cond{around(how, d)}, nil
+	if d, err = fhir.ParseDecimal(rest); err != nil {
+		return how, d, invalid(name, "not a number")
+	}
+	return how, d, nil
 }
 
 // around is the range that a number stands for in a comparison: its implied
-// precision in eq and ne, a tenth around it in ap, else the exact number.
-func around(how store.How, d fhir.Decimal) store.Cond {
+// precision in eq and ne, a tenth around it in ap, else the exact number. The
+// precision is that of the unit it is written in; s then takes it to base units.
+func around(how store.How, d fhir.Decimal, s *scale) store.Cond {
 	c := store.Cond{How: how}
 	lo, hi := d, d
 	switch how {
@@ -140,29 +197,37 @@ func around(how store.How, d fhir.Decimal) store.Cond {
 		lo, hi = d.Approximate()
 	default: // exact
 	}
-	c.Lo, c.Hi = lo.Ordered(), hi.Ordered()
+	c.Lo, c.Hi = s.base10(lo).Ordered(), s.base10(hi).Ordered()
 	return c
 }
 
-// quantityConds reads n, n|system|code and n||code.
-func quantityConds(name, value string) ([]store.Cond, error) {
+// quantityConds reads n, n|system|code and n||code. A UCUM unit that is known
+// is compared in base units, any other as written.
+func (r reader) quantityConds(name, value string) ([]store.Cond, error) {
 	parts := split(value, '|')
 	if len(parts) != 1 && len(parts) != 3 {
 		return nil, invalid(name, "a quantity is number, number|system|code or number||code")
 	}
-	out, err := numberConds(name, unescape(parts[0]))
-	if err != nil || len(parts) == 1 {
-		return out, err
+	how, d, err := number(name, unescape(parts[0]))
+	if err != nil {
+		return nil, err
 	}
-	c := &out[0]
-	c.Space, c.Name = unescape(parts[1]), unescape(parts[2])
-	switch {
-	case c.Name == "" && c.Space != "":
+	if len(parts) == 1 {
+		return []store.Cond{around(how, d, nil)}, nil
+	}
+	system, code := unescape(parts[1]), unescape(parts[2])
+	if code == "" && system != "" {
 		return nil, invalid(name, "a unit system needs a unit code behind it")
-	case c.Space != "":
-		c.Unit = store.UnitIs
-	case c.Name != "":
-		c.Unit = store.UnitName
 	}
-	return out, nil
+	scale := r.units.of(system, code)
+	c := around(how, d, scale)
+	switch {
+	case scale != nil:
+		c.Unit, c.Name = store.UnitBase, scale.base
+	case system != "":
+		c.Unit, c.Space, c.Name = store.UnitIs, system, code
+	case code != "":
+		c.Unit, c.Name = store.UnitName, code
+	}
+	return []store.Cond{c}, nil
 }

@@ -29,6 +29,7 @@ type Registry struct {
 	types map[string]*typeParams
 	byURL map[string]*r4.SearchParameter
 	names *names
+	units *units
 	work  sync.Pool // *extraction
 	stray []Unsupported
 	codes map[string]bool // codes of all definitions
@@ -58,7 +59,7 @@ type typeParams struct {
 // New makes the registry of the base specification. Absolute references below
 // one of bases are taken as our own ("http://localhost:8080/fhir").
 func New(spec *r4.Spec, bases ...string) (*Registry, error) {
-	r := &Registry{spec: spec, zone: time.UTC, types: map[string]*typeParams{}, byURL: map[string]*r4.SearchParameter{}, names: newNames(), codes: map[string]bool{}}
+	r := &Registry{spec: spec, zone: time.UTC, types: map[string]*typeParams{}, byURL: map[string]*r4.SearchParameter{}, names: newNames(), units: newUnits(), codes: map[string]bool{}}
 	for _, b := range bases {
 		if b = strings.TrimRight(b, "/"); b != "" {
 			r.bases = append(r.bases, b+"/")

@@ -210,13 +210,14 @@ func (a *arm) periodSource(found []*source, limit int64) (*source, error) {
 	tests := map[string]int{}
 	for _, part := range a.parts {
 		t, ok := part.(store.Test)
-		if !ok || !single(t.Param, t.Role) || !boundsOf(&t).ok {
+		if !ok || !single(t.Param, t.Role) || t.Cond.Unit == store.UnitBase || !boundsOf(&t).ok {
 			continue
 		}
 		if tests[t.Param]++; tests[t.Param] < 2 || least(found) < 64 {
 			continue
 		}
-		d, ok := rangeDriver(a.typ, t.Param, a.clockBounds(t.Param))
+		low, high := FieldHash(a.typ, t.Param, Low), FieldHash(a.typ, t.Param, High)
+		d, ok := rangeDriver(low, high, a.clockBounds(t.Param))
 		if !ok || d.none {
 			continue
 		}

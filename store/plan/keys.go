@@ -31,10 +31,12 @@ type Point struct {
 
 // The edges: what the values of one Ordered or Prefix index are.
 const (
-	Low   byte = 'l' // Ordered: Lo of ranges, and latitude of places
-	High  byte = 'h' // Ordered: Hi of ranges that are wider than Slack
-	Words byte = 'w' // Prefix: folded texts from each word start on
-	Paths byte = 'u' // Prefix: URIs without their scheme
+	Low      byte = 'l' // Ordered: Lo of ranges, and latitude of places
+	High     byte = 'h' // Ordered: Hi of ranges that are wider than Slack
+	BaseLow  byte = 'b' // Ordered: Lo of ranges in base units
+	BaseHigh byte = 'B' // Ordered: Hi of ranges in base units that are wider than Slack
+	Words    byte = 'w' // Prefix: folded texts from each word start on
+	Paths    byte = 'u' // Prefix: URIs without their scheme
 )
 
 // Slack is how far apart, as big-endian numbers, the 8-byte prefixes of a
@@ -174,9 +176,16 @@ func (d *deriver) words(e *store.Entry) {
 
 // span adds the low end, and the high end of a range wider than Slack.
 func (d *deriver) span(e *store.Entry) {
-	d.order(FieldHash(d.typ, e.Param, Low), e.Lo)
-	if wide(e.Lo, e.Hi) {
-		d.order(FieldHash(d.typ, e.Param, High), topEight(e.Hi))
+	d.ends(e.Param, &e.Value, Low, High)
+	if len(e.Parts) > 0 {
+		d.ends(e.Param, &e.Parts[0], BaseLow, BaseHigh)
+	}
+}
+
+func (d *deriver) ends(param string, v *store.Value, low, high byte) {
+	d.order(FieldHash(d.typ, param, low), v.Lo)
+	if wide(v.Lo, v.Hi) {
+		d.order(FieldHash(d.typ, param, high), topEight(v.Hi))
 	}
 }
 

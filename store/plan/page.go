@@ -359,7 +359,7 @@ func (a *arm) narrow(h uint64, name string) (*source, error) {
 func (a *arm) clockBounds(param string) bounds {
 	var b bounds
 	for _, part := range a.parts {
-		if t, ok := part.(store.Test); ok && t.Param == param {
+		if t, ok := part.(store.Test); ok && t.Param == param && t.Cond.Unit != store.UnitBase {
 			if o := boundsOf(&t); o.ok {
 				b = b.within(o)
 			}

@@ -83,7 +83,8 @@ func driverOf(typ string, t *store.Test) (d driver, ok bool) {
 	case store.Present, store.Within, store.Contains, store.Outside:
 		return driver{}, false
 	default:
-		return rangeDriver(typ, t.Param, boundsOf(t))
+		low, high := edgesOf(c.Unit)
+		return rangeDriver(FieldHash(typ, t.Param, low), FieldHash(typ, t.Param, high), boundsOf(t))
 	}
 }
 
@@ -164,6 +165,7 @@ type bounds struct {
 	from, to []byte // inclusive, eight bytes; nil: unbounded
 	high     []byte // nil: wider ones lie within from and to, too
 	none     bool
+	points   bool // no range is wider than a point
 	ok       bool // false: says nothing
 }
 
@@ -171,7 +173,7 @@ func boundsOf(t *store.Test) bounds {
 	c, b := &t.Cond, bounds{ok: true}
 	slack := uint64(Slack)
 	if t.Param == store.ParamUpdated { // always a point
-		slack = 0
+		slack, b.points = 0, true
 	}
 	switch c.How {
 	case store.Inside:
@@ -230,6 +232,7 @@ func (b bounds) within(o bounds) bounds {
 	if o.high != nil && (b.high == nil || string(o.high) < string(b.high)) {
 		b.high = o.high // the lesser: an end may satisfy one condition only
 	}
+	b.points = b.points || o.points
 	b.none = b.none || o.none || b.crossed() && b.high == nil
 	b.ok = b.ok || o.ok
 	return b
@@ -239,7 +242,16 @@ func (b bounds) crossed() bool {
 	return b.from != nil && b.to != nil && string(b.from) > string(b.to)
 }
 
-func rangeDriver(typ, param string, b bounds) (driver, bool) {
+// edgesOf names the indexes of ranges as written, or in base units.
+func edgesOf(u store.Unit) (low, high byte) {
+	if u == store.UnitBase {
+		return BaseLow, BaseHigh
+	}
+	return Low, High
+}
+
+// rangeDriver walks the low ends within b, and the high ends of wide ranges.
+func rangeDriver(low, high uint64, b bounds) (driver, bool) {
 	if !b.ok || b.none {
 		return driver{none: b.none}, b.none
 	}
@@ -248,10 +260,10 @@ func rangeDriver(typ, param string, b bounds) (driver, bool) {
 	}
 	var d driver
 	if !b.crossed() {
-		d.scans = append(d.scans, Scan{Index: Ordered, Hash: FieldHash(typ, param, Low), From: b.from, To: b.to})
+		d.scans = append(d.scans, Scan{Index: Ordered, Hash: low, From: b.from, To: b.to})
 	}
-	if b.high != nil && b.from != nil && param != store.ParamUpdated {
-		d.scans = append(d.scans, Scan{Index: Ordered, Hash: FieldHash(typ, param, High), From: b.high})
+	if b.high != nil && b.from != nil && !b.points {
+		d.scans = append(d.scans, Scan{Index: Ordered, Hash: high, From: b.high})
 	}
 	return d, len(d.scans) > 0
 }

@@ -33,6 +33,12 @@ func amount(param string, v float64, space, unit string) store.Entry {
 	return store.Entry{Param: param, Value: store.Value{Kind: store.Range, Lo: b, Hi: b, Space: space, Name: unit, Text: unit}}
 }
 
+// based gives an amount its form in the base unit m.
+func based(e store.Entry, v float64) store.Entry {
+	e.Parts = []store.Value{{Kind: store.Range, Name: "m", Lo: store.OrderedFloat(v), Hi: store.OrderedFloat(v)}}
+	return e
+}
+
 func tuple(param string, parts ...store.Entry) store.Entry {
 	e := store.Entry{Param: param, Value: store.Value{Kind: store.Tuple}}
 	for _, p := range parts {

@@ -35,9 +35,9 @@ func (e *env) people() {
 		a("3", text("name", "O'Brien-Lund"), text("name", "Çelik"), code("sex", "t", "f", ""), uri("page", "http://x.org/bo"), link("friend", key("A", "1")), link("friend", key("", "http://else/A/9"))),
 		a("4"),
 		b("1", owner("1"), kind("s", "bp"), on(100, 100), amount("value", 120.5, "u", "mm"), tuple("both", word("", "bp"), amount("", 120.5, "u", "mm"))),
-		b("2", owner("1"), kind("s", "bp"), on(200, 209), amount("value", 140, "u", "mm"), tuple("both", word("", "bp"), amount("", 140, "u", "mm"))),
+		b("2", owner("1"), kind("s", "bp"), on(200, 209), based(amount("value", 140, "u", "mm"), 14), tuple("both", word("", "bp"), based(amount("", 140, "u", "mm"), 14))),
 		b("3", owner("1"), kind("t", "bp"), on(150, 150), amount("value", -3, "w", "mm")),
-		b("4", owner("2"), kind("s", "bp"), kind("s", "hr"), on(120, 120), amount("value", 140, "u", "cm"), tuple("both", word("", "hr"), amount("", 140, "u", "cm")), tuple("both", word("", "bp"), amount("", 7, "u", "cm"))),
+		b("4", owner("2"), kind("s", "bp"), kind("s", "hr"), on(120, 120), based(amount("value", 140, "u", "cm"), 140), tuple("both", word("", "hr"), amount("", 140, "u", "cm")), tuple("both", word("", "bp"), amount("", 7, "u", "cm"))),
 		b("5", owner("2"), kind("s", "hr")),
 		b("6", kind("s", "hr"), store.Entry{Param: "date", Role: store.Clock, Value: store.Value{Kind: store.Range, Lo: store.OrderedInt(50)}}),
 	)
@@ -156,6 +156,13 @@ func unitsTable() []row {
 		{both("hr", 1), ids("4")},
 		{both("xx", 1), ids()},
 		{test("both", store.Cond{How: store.All, Parts: []store.Cond{{How: store.Named, Name: "bp"}}}), ids()},
+		{value(store.Inside, 14, store.UnitBase, "", "m"), ids("2")},
+		{value(store.Greater, 0, store.UnitBase, "", "m"), ids("2", "4")},
+		{value(store.Outside, 14, store.UnitBase, "", "m"), ids("4")},
+		{value(store.Before, 20, store.UnitBase, "", "s"), ids()},
+		{test("both", store.Cond{How: store.All, Parts: []store.Cond{{How: store.Named, Name: "bp"},
+			{How: store.Less, Lo: store.OrderedFloat(15), Hi: store.OrderedFloat(15), Unit: store.UnitBase, Name: "m"}}}), ids("2")},
+		{test("kind", store.Cond{How: store.Inside, Unit: store.UnitBase}), ids()},
 	}
 }
 

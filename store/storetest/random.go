@@ -220,7 +220,11 @@ func (p *program) entry(param string) store.Entry {
 	case "spot":
 		return place(param, p.degrees(), p.degrees())
 	}
-	return p.span(param)
+	e := p.span(param)
+	if param == "amount" && rapid.Bool().Draw(p.r, "based") {
+		e.Parts = []store.Value{p.span("").Value}
+	}
+	return e
 }
 
 func (p *program) path() string {
@@ -325,7 +329,7 @@ func (p *program) rangeCond() store.Cond {
 	v := p.span("")
 	c := store.Cond{Lo: v.Lo, Hi: v.Hi, HiOpen: rapid.Bool().Draw(p.r, "open")}
 	c.How = store.How(rapid.IntRange(int(store.Inside), int(store.Before)).Draw(p.r, "range how"))
-	c.Unit = rapid.SampledFrom([]store.Unit{0, 0, 0, store.UnitIs, store.UnitName}).Draw(p.r, "unit")
+	c.Unit = rapid.SampledFrom([]store.Unit{0, 0, 0, store.UnitIs, store.UnitName, store.UnitBase}).Draw(p.r, "unit")
 	c.Space, c.Name = v.Space, v.Name
 	return c
 }
