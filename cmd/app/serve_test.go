@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -233,6 +234,31 @@ func TestT70_OneCanonicalRoute(t *testing.T) {
 		got := ask(t, s, "GET", s.Base+path, nil)
 		if got.status != 404 && got.status != 400 || !strings.Contains(string(got.body), "OperationOutcome") {
 			t.Errorf("%s: %d %s", path, got.status, got.body)
+		}
+	}
+}
+
+// TestRefusedBodiesAreNotAwaited: what a header alone condemns is answered at
+// once, not after the body came or its time is over.
+func TestRefusedBodiesAreNotAwaited(t *testing.T) {
+	s := start(t, "embedded:"+t.TempDir())
+	for _, c := range []struct{ header, status string }{
+		{"Content-Type: application/fhir+json\r\nContent-Length: 999999999", "413"},
+		{"Content-Type: application/fhir+json\r\nContent-Length: 999999999\r\nExpect: 100-continue", "413"},
+		{"Content-Type: image/png\r\nContent-Length: 999999", "415"},
+	} {
+		conn, err := net.Dial("tcp", s.Config.Listen)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = conn.SetDeadline(time.Now().Add(4 * time.Second))
+		_, err = conn.Write([]byte("POST /fhir/Basic HTTP/1.1\r\nHost: x\r\n" + c.header + "\r\n\r\n"))
+		line := make([]byte, 12)
+		if err == nil {
+			_, err = io.ReadFull(conn, line)
+		}
+		if err := errors.Join(err, conn.Close()); err != nil || string(line) != "HTTP/1.1 "+c.status {
+			t.Errorf("%q: %q, %v", c.header, line, err)
 		}
 	}
 }
