@@ -99,7 +99,7 @@ func (x *extraction) param(p *Param) error {
 		}
 		x.values = x.appendValues(x.values[:0], p, item)
 		for _, v := range x.values {
-			x.emit(p.Code, p.entryRole(v), v, from)
+			x.emit(p.Code, p.roleIn(v.Space), v, from)
 		}
 		x.extras(p, item)
 	}
@@ -124,10 +124,10 @@ func (x *extraction) eval(e *fhirpath.Expr, focus fhirpath.Item) ([]fhirpath.Ite
 	return x.items[from:], err
 }
 
-// entryRole is the parameter's role where v can play it: only a reference to a
-// patient anchors.
-func (p *Param) entryRole(v store.Value) store.Role {
-	if p.Role&store.Anchor != 0 && v.Space != "Patient" {
+// roleIn is the parameter's role for values of a space, in entries and in tests
+// alike: only a reference to a patient anchors.
+func (p *Param) roleIn(space string) store.Role {
+	if p.Role&store.Anchor != 0 && space != "Patient" {
 		return p.Role &^ store.Anchor
 	}
 	return p.Role

@@ -152,7 +152,7 @@ func (f *filters) test(types []string, p *Param, name, modifier, value string) (
 			return nil, err
 		}
 		for _, c := range conds {
-			union = append(union, store.Test{Param: param, Role: roleOf(types, p), Cond: c})
+			union = append(union, store.Test{Param: param, Role: roleOf(types, p, param, c.Space), Cond: c})
 		}
 	}
 	if f.tests += len(union); f.tests > maxTests {
@@ -168,13 +168,14 @@ func (f *filters) test(types []string, p *Param, name, modifier, value string) (
 	return x, nil
 }
 
-// roleOf is the parameter's role where one type is searched; over several types
-// the roles may differ.
-func roleOf(types []string, p *Param) store.Role {
-	if len(types) != 1 {
+// roleOf is the role of p's entries named param with a value in space, where one
+// type is searched; over several types the roles may differ. The entries that
+// :identifier and :of-type look at play none.
+func roleOf(types []string, p *Param, param, space string) store.Role {
+	if len(types) != 1 || param != p.Code {
 		return 0
 	}
-	return p.Role
+	return p.roleIn(space)
 }
 
 func (f *filters) missing(p *Param, name, value string) (store.Expr, error) {

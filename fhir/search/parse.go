@@ -339,7 +339,7 @@ func (s *parsing) sort(p fhir.Param) error {
 			}
 			continue
 		}
-		s.out.Query.Sort = append(s.out.Query.Sort, store.Sort{Param: code, Desc: desc, Role: roleOf(s.types, by)})
+		s.out.Query.Sort = append(s.out.Query.Sort, store.Sort{Param: code, Desc: desc, Role: roleOf(s.types, by, by.Code, "")})
 		kept = append(kept, key)
 	}
 	if len(kept) > 0 {

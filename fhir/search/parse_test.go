@@ -138,6 +138,26 @@ func TestRolesReachTestsAndSorts(t *testing.T) {
 	}
 }
 
+// What carries no role as an entry carries none as a test: a list of roles would
+// not hold it.
+func TestOnlyReferencesToPatientsAnchor(t *testing.T) {
+	r := registry(t)
+	for _, query := range []string{"Condition?patient=http://other.example/fhir/Patient/3", "Condition?patient:identifier=s|1", "Observation?subject=Group/1", "Observation?subject:Location=1"} {
+		s, err := parseURL(r, query, Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if test, ok := s.Query.Where.(store.Test); !ok || test.Role != 0 {
+			t.Errorf("%s: %s", query, showSearch(s))
+		}
+	}
+	for owner, want := range map[string]store.Role{"Patient": store.Anchor, "Practitioner": 0} {
+		if test, ok := r.Compartment(fhir.Reference{Type: owner, ID: "1"}, "Group").(store.Test); !ok || test.Role != want {
+			t.Errorf("groups of a %s: %+v", owner, test)
+		}
+	}
+}
+
 func TestFold(t *testing.T) {
 	for in, want := range map[string]string{
 		"Carreño  Quiñones": "carreno quinones", "O'Neil": "oneil", "d’Arc": "darc", "Smith-Jones": "smith jones", "J.R.": "jr", "Straße": "strasse",

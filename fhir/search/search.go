@@ -246,7 +246,7 @@ func (r *Registry) Compartment(owner fhir.Reference, typ string) store.Expr {
 		if !ok || p.Type != Reference {
 			continue
 		}
-		union = append(union, store.Test{Param: code, Role: p.Role, Cond: store.Cond{How: store.Is, Space: owner.Type, Name: owner.ID}})
+		union = append(union, store.Test{Param: code, Role: p.roleIn(owner.Type), Cond: store.Cond{How: store.Is, Space: owner.Type, Name: owner.ID}})
 	}
 	if len(union) == 1 {
 		return union[0]
