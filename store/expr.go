@@ -35,6 +35,18 @@ type Has struct {
 	Of          Expr
 }
 
+// Tree is a walk in a hierarchy of resources of Type that Up, a link to the same
+// Type, leads upwards in: some Link entry of Param names Type/ID, or a live
+// resource below it for which Of holds and from which Up leads there through
+// others of that kind. With Above it names Type/ID or what Up leads to from there.
+// Circles are walked once.
+type Tree struct {
+	Param, Type, ID, Up string
+	Above               bool
+	Of                  Expr
+}
+
+func (Tree) expr() {}
 func (And) expr()  {}
 func (Or) expr()   {}
 func (Not) expr()  {}
@@ -50,25 +62,26 @@ type How uint8
 // makes c.Hi exclusive. Where c.Space or c.Name is set in a
 // range comparison, the unit must agree too (see Cond.Unit).
 const (
-	Present  How = iota + 1 // any entry of the parameter
-	Is                      // Code, Link, URI: Space and Name equal; a Link's Text too, where c.Text is set
-	Named                   // Code: Name equal in any Space
-	Within                  // Code, Link: Space equal, any Name
-	Starts                  // Text, Code: v.Text, read from some word on, starts with c.Text; with c.Name, URI: v.Name is c.Name or lies below it (path segments)
-	Contains                // Text, Code: v.Text contains c.Text
-	Exactly                 // Text, Code: v.Raw equals c.Raw; c.Text, its folded form, lets an index answer
-	Above                   // URI: c.Name is v.Name or lies below it
-	Inside                  // c.Lo <= v.Lo and v.Hi <= c.Hi (eq)
-	Outside                 // not Inside (ne), per entry
-	Overlaps                // v.Lo <= c.Hi and v.Hi >= c.Lo (ap)
-	Greater                 // v.Hi > c.Hi (gt)
-	Less                    // v.Lo < c.Lo (lt)
-	AtLeast                 // Greater or Inside (ge)
-	AtMost                  // Less or Inside (le)
-	After                   // v.Lo > c.Hi (sa)
-	Before                  // v.Hi < c.Lo (eb)
-	All                     // Tuple: every part of v meets the part of c at its place
-	Near                    // Place: within Radius metres of Lo, Hi
+	Present   How = iota + 1 // any entry of the parameter
+	Is                       // Code, Link, URI: Space and Name equal; a Link's Text too, where c.Text is set
+	Named                    // Code: Name equal in any Space
+	Within                   // Code, Link: Space equal, any Name
+	Starts                   // Text, Code: v.Text, read from some word on, starts with c.Text; with c.Name, URI: v.Name is c.Name or lies below it (path segments)
+	Contains                 // Text, Code: v.Text contains c.Text
+	Exactly                  // Text, Code: v.Raw equals c.Raw; c.Text, its folded form, lets an index answer
+	Above                    // URI: c.Name is v.Name or lies below it
+	Inside                   // c.Lo <= v.Lo and v.Hi <= c.Hi (eq)
+	Outside                  // not Inside (ne), per entry
+	Overlaps                 // v.Lo <= c.Hi and v.Hi >= c.Lo (ap)
+	Greater                  // v.Hi > c.Hi (gt)
+	Less                     // v.Lo < c.Lo (lt)
+	AtLeast                  // Greater or Inside (ge)
+	AtMost                   // Less or Inside (le)
+	After                    // v.Lo > c.Hi (sa)
+	Before                   // v.Hi < c.Lo (eb)
+	All                      // Tuple: every part of v meets the part of c at its place
+	Near                     // Place: within Radius metres of Lo, Hi
+	Versioned                // Link: Space and Name equal, Text is c.Text or begins with it and a dot or dash
 )
 
 // Unit says how a range condition compares units.

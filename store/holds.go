@@ -67,6 +67,11 @@ func Check(x Expr, chains bool) error {
 		return checkChain(x.Param, x.Type, x.Of, chains)
 	case Has:
 		return checkChain(x.Param, x.Type, x.Of, chains)
+	case Tree:
+		if x.ID == "" || x.Up == "" {
+			return fmt.Errorf("%s: a hierarchy without start or way: %w", x.Param, ErrQuery)
+		}
+		return checkChain(x.Param, x.Type, x.Of, chains)
 	}
 	return fmt.Errorf("%T is no known expression: %w", x, ErrQuery)
 }
@@ -91,7 +96,7 @@ func checkChain(param, typ string, of Expr, chains bool) error {
 }
 
 func (c *Cond) check(param string) error {
-	if c.How < Present || c.How > Near {
+	if c.How < Present || c.How > Versioned {
 		return fmt.Errorf("%s: comparison %d is unknown: %w", param, c.How, ErrQuery)
 	}
 	if c.Unit > UnitBase {
@@ -132,6 +137,8 @@ func (c *Cond) Met(v *Value) bool {
 		return c.all(v)
 	case Near:
 		return v.Kind == Place && c.near(v)
+	case Versioned:
+		return v.Kind == Link && v.Space == c.Space && v.Name == c.Name && versionBelow(v.Text, c.Text)
 	default:
 		v = c.inUnit(v)
 		return v != nil && v.Kind == Range && c.sameUnit(v) && c.compare(v)
@@ -150,6 +157,12 @@ func (c *Cond) is(v *Value) bool {
 	default:
 		return false
 	}
+}
+
+// versionBelow says whether version is root or a part of it: 1.2 and 1-beta of 1.
+func versionBelow(version, root string) bool {
+	rest, ok := strings.CutPrefix(version, root)
+	return ok && root != "" && (rest == "" || rest[0] == '.' || rest[0] == '-')
 }
 
 func (c *Cond) all(v *Value) bool {

@@ -154,10 +154,37 @@ func TestTuple(t *testing.T) {
 	}
 }
 
+// TestBase: a condition in base units reads the form in base units only.
+func TestBase(t *testing.T) {
+	at := func(n int64) []byte { return OrderedInt(n) }
+	base := Value{Kind: Range, Name: "g", Lo: at(5), Hi: at(5)}
+	gram := Value{Kind: Range, Space: "u", Name: "kg", Lo: at(1), Hi: at(1), Parts: []Value{base}}
+	c := Cond{How: Inside, Unit: UnitBase, Name: "g", Lo: at(5), Hi: at(5)}
+	for _, one := range []struct {
+		v    Value
+		name string
+		want bool
+	}{{gram, "g", true}, {gram, "m", false}, {base, "g", false}, {Value{Kind: Tuple, Parts: []Value{base}}, "g", false}} {
+		if c.Name = one.name; c.Met(&one.v) != one.want {
+			t.Errorf("%+v in %s: not %v", one.v, one.name, one.want)
+		}
+	}
+}
+
+// TestVersioned: a version is met by itself and its parts, not by its digits.
+func TestVersioned(t *testing.T) {
+	for version, want := range map[string]bool{"1": true, "1.2": true, "1-beta": true, "10": false, "": false, "2.1": false} {
+		c := Cond{How: Versioned, Name: "http://a", Text: "1"}
+		if got := c.Met(&Value{Kind: Link, Name: "http://a", Text: version}); got != want {
+			t.Errorf("%q: %v", version, got)
+		}
+	}
+}
+
 func TestRefused(t *testing.T) {
-	bad := Test{Param: "p", Cond: Cond{How: Near + 1}}
+	bad := Test{Param: "p", Cond: Cond{How: Versioned + 1}}
 	for _, x := range []Expr{
-		Via{Param: "p", Type: "T"}, Has{Param: "p", Type: "T"}, Test{}, bad, Not{bad}, And{Or{}, bad}, Or{And{}, bad},
+		Via{Param: "p", Type: "T"}, Tree{Param: "p", Type: "T", ID: "1", Up: "u"}, Has{Param: "p", Type: "T"}, Test{}, bad, Not{bad}, And{Or{}, bad}, Or{And{}, bad},
 		And{Or{}, Via{Param: "p", Type: "T"}}, Test{Cond: Cond{How: All, Parts: []Cond{{}}}}, Test{Cond: Cond{How: Is, Unit: 9}},
 	} {
 		if _, err := Holds(x, nil); !errors.Is(err, ErrQuery) {

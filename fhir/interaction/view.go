@@ -209,6 +209,10 @@ func (v view) chains(x store.Expr) (store.Expr, error) {
 		of, err := v.linked(x.Type, x.Of)
 		x.Of = of
 		return x, err
+	case store.Tree:
+		of, err := v.linked(x.Type, x.Of)
+		x.Of = of
+		return x, err
 	default:
 		return x, nil
 	}

@@ -14,7 +14,8 @@ import (
 // reader turns the values of one search into conditions.
 type reader struct {
 	*Registry
-	now time.Time
+	now  time.Time
+	bare *[]Bare // where bare ids are noted; may be nil
 }
 
 // invalid is the refusal of a malformed value; it names the parameter and never

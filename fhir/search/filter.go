@@ -147,6 +147,14 @@ func (f *filters) test(types []string, p *Param, name, modifier, value string) (
 	}
 	var union store.Or
 	for _, v := range values {
+		if p.Type == Reference && (modifier == "below" || modifier == "above") {
+			x, err := f.hierarchy(p, name, modifier, unescape(v))
+			if err != nil {
+				return nil, err
+			}
+			union = append(union, x...)
+			continue
+		}
 		param, conds, err := f.modified(types, p, name, modifier, v)
 		if err != nil {
 			return nil, err

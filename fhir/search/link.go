@@ -1,6 +1,7 @@
 package search
 
 import (
+	"slices"
 	"strings"
 
 	"candela/fhir"
@@ -106,6 +107,9 @@ func (r reader) linkConds(p *Param, name, value string) ([]store.Cond, error) {
 	if to.Space != "" || !fhir.ValidID(value) {
 		return []store.Cond{{How: store.Is, Space: to.Space, Name: to.Name, Text: to.Text}}, nil
 	}
+	if r.bare != nil && len(p.Targets) > 1 {
+		*r.bare = append(*r.bare, Bare{Param: name, ID: value, Types: p.Targets})
+	}
 	out := make([]store.Cond, 0, len(p.Targets)+1)
 	for _, typ := range p.Targets {
 		out = append(out, store.Cond{How: store.Is, Space: typ, Name: value})
@@ -115,6 +119,69 @@ func (r reader) linkConds(p *Param, name, value string) ([]store.Cond, error) {
 	}
 	return out, nil
 }
+
+// Bare is the value of a reference parameter that names an id without its type,
+// where several types are possible. R4 search (reference) lets a server refuse
+// it when the id really is that of resources of different types: what finds two
+// of Types/ID alive should answer 400.
+type Bare struct {
+	Param string // as given
+	ID    string
+	Types []string
+}
+
+// ups are the parameters by which types point to their own parents.
+var ups = [...]string{"partof", "part-of", "parent"}
+
+// upOf is the parameter that leads upwards in the hierarchy of a type; "" when
+// it has none.
+func (r *Registry) upOf(typ string) string {
+	t, ok := r.types[typ]
+	if !ok {
+		return ""
+	}
+	for _, def := range t.defs {
+		if slices.Contains(ups[:], def.Code) && slices.Contains(def.Target, typ) {
+			return def.Code
+		}
+	}
+	return ""
+}
+
+// hierarchy reads the value of :below and :above: a reference to a resource of a
+// hierarchy, or with :below a canonical with the beginning of a version.
+func (f *filters) hierarchy(p *Param, name, modifier, value string) (store.Or, error) {
+	if url, version, ok := strings.Cut(value, "|"); ok && modifier == "below" && p.versioned() {
+		to := f.linkTo(url)
+		c := store.Cond{How: store.Versioned, Space: to.Space, Name: to.Name, Text: version}
+		if version == "" {
+			return nil, invalid(name, "| needs a version behind it")
+		}
+		return store.Or{store.Test{Param: p.Code, Cond: c}}, nil
+	}
+	to, types := f.linkTo(value), p.Targets
+	switch {
+	case to.Space != "":
+		types = []string{to.Space}
+	case fhir.ValidID(value):
+		to.Name = value
+	default:
+		return nil, invalid(name, "the value is no reference to a resource here")
+	}
+	var out store.Or
+	for _, typ := range types {
+		if up := f.upOf(typ); up != "" && slices.Contains(p.Targets, typ) {
+			out = append(out, store.Tree{Param: p.Code, Type: typ, ID: to.Name, Up: up, Above: modifier == "above"})
+		}
+	}
+	if len(out) == 0 {
+		return nil, unsupported(p, modifier)
+	}
+	return out, nil
+}
+
+// versioned says whether values can be canonicals, which name versions.
+func (p *Param) versioned() bool { return slices.Contains(p.shape.types, "canonical") }
 
 // typedLink reads the value of :Type: an id, or a reference to that type.
 func (f *filters) typedLink(p *Param, name, typ, value string) ([]store.Cond, error) {

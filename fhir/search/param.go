@@ -41,6 +41,7 @@ type Param struct {
 	parts []part    // of a composite
 	// identifier and ofType name the entries that :identifier and :of-type look at.
 	identifier, ofType string
+	below              bool // a reference into hierarchies, or to canonicals
 }
 
 // part is one component of a composite.
@@ -57,6 +58,9 @@ func (p *Param) Modifiers() []string {
 	case Token:
 		return []string{"missing", "not", "of-type", "text"}
 	case Reference:
+		if p.below {
+			return []string{"[type]", "above", "below", "identifier", "missing"}
+		}
 		return []string{"[type]", "identifier", "missing"}
 	case URI:
 		return []string{"above", "below", "missing"}
@@ -86,6 +90,7 @@ func (r *Registry) compile(typ string, def *r4.SearchParameter) (*Param, error) 
 	if p.Type == Reference {
 		p.Targets = r.targets(narrowed(typ, def))
 		p.identifier = p.Code + ":identifier"
+		p.below = p.versioned() || slices.ContainsFunc(p.Targets, func(t string) bool { return r.upOf(t) != "" })
 	}
 	if p.Type == Token {
 		p.ofType = p.Code + ":of-type"

@@ -37,6 +37,7 @@ type Search struct {
 	Count       int    // page size; 0: no entries, the total only
 	Summary     string // _summary as given: true, text, data, count, false or ""
 	Elements    []string
+	Bare        []Bare       // ids without a type that may be ambiguous
 	Used        fhir.Params  // what was used, for the self link; the effective _count is always in it
 	Warnings    []fhir.Issue // about what was ignored
 }
@@ -100,8 +101,9 @@ func (r *Registry) begin(types []string, opt Options) (*parsing, error) {
 			return nil, fhir.Errorf(404, fhir.CodeNotSupported, "%s is not a resource type of FHIR R4", quoteName(t))
 		}
 	}
-	s := &parsing{filters: filters{reader: reader{r, opt.Now}}, opt: opt, types: slices.Clone(types)}
+	s := &parsing{filters: filters{reader: reader{Registry: r, now: opt.Now}}, opt: opt, types: slices.Clone(types)}
 	s.out.Count = -1
+	s.bare = &s.out.Bare
 	return s, nil
 }
 

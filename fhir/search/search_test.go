@@ -276,6 +276,9 @@ func showSearch(s Search) string {
 	for _, i := range s.RevIncludes {
 		out = append(out, fmt.Sprintf("revinclude %s:%s:%s iterate=%t", i.Type, i.Param, i.Target, i.Iterate))
 	}
+	for _, b := range s.Bare {
+		out = append(out, fmt.Sprintf("bare %s=%s of %d", b.Param, b.ID, len(b.Types)))
+	}
 	if s.Query.Total {
 		out = append(out, "total")
 	}
@@ -300,6 +303,8 @@ func showExpr(x store.Expr) string {
 		return "via(" + x.Param + " " + x.Type + " " + showExpr(x.Of) + ")"
 	case store.Has:
 		return "has(" + x.Type + " " + x.Param + " " + showExpr(x.Of) + ")"
+	case store.Tree:
+		return fmt.Sprintf("tree(%s %s/%s by %s above=%t)", x.Param, x.Type, x.ID, x.Up, x.Above)
 	case store.Test:
 		return x.Param + " " + showCond(x.Cond)
 	}
@@ -315,7 +320,7 @@ func showAll(list []store.Expr) string {
 }
 
 var hows = []string{"", "present", "is", "named", "within", "starts", "contains", "exactly", "above", "inside", "outside", "overlaps",
-	"greater", "less", "atleast", "atmost", "after", "before", "all", "near"}
+	"greater", "less", "atleast", "atmost", "after", "before", "all", "near", "versioned"}
 
 func showCond(c store.Cond) string {
 	out := hows[c.How]

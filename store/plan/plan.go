@@ -72,7 +72,11 @@ func (p *Planner) FindIn(ctx context.Context, snap Snapshot, q store.Query) (sto
 	ctx, cancel := context.WithTimeoutCause(ctx, p.opt.Deadline, errDeadline)
 	defer cancel()
 	r := &run{ctx: ctx, snap: snap, opt: p.opt, q: q, top: snap.Top()}
-	page, err := r.page()
+	var page store.Page
+	var err error
+	if r.where, err = r.grown(q.Where); err == nil {
+		page, err = r.page()
+	}
 	return page, r.explained(err)
 }
 
@@ -96,8 +100,9 @@ type run struct {
 	snap    Snapshot
 	opt     Options
 	q       store.Query
-	top     store.RID // rows above are newer than the first page
-	reading string    // the parameter whose index is being read
+	where   store.Expr // of q, its trees walked
+	top     store.RID  // rows above are newer than the first page
+	reading string     // the parameter whose index is being read
 	spent   int64
 	explain store.Explain
 }
@@ -159,7 +164,7 @@ func (r *run) arms() ([]*arm, error) {
 	for _, typ := range types {
 		if !seen[typ] {
 			seen[typ] = true
-			arms = append(arms, newArm(r, typ, r.q.Where))
+			arms = append(arms, newArm(r, typ, r.where))
 		}
 	}
 	return arms, nil
@@ -363,6 +368,9 @@ func flag(b bool) byte {
 
 func appendExpr(b []byte, x store.Expr) []byte {
 	switch x := x.(type) {
+	case store.Tree:
+		b = appendText(appendText(append(b, 'y', flag(x.Above)), x.Param), x.Type)
+		return appendExpr(appendText(appendText(b, x.ID), x.Up), x.Of)
 	case store.And:
 		return appendExprs(append(b, 'a'), x)
 	case store.Or:

@@ -68,6 +68,8 @@ func driverOf(typ string, t *store.Test) (d driver, ok bool) {
 	switch c.How {
 	case store.Is:
 		return driver{scans: equal(HashOf(typ, t.Param, c.Space, c.Name)), tight: c.Text == ""}, c.Space != "" || c.Name != ""
+	case store.Versioned:
+		return driver{scans: equal(HashOf(typ, t.Param, c.Space, c.Name))}, true
 	case store.Named:
 		return driver{scans: equal(HashOfName(typ, t.Param, c.Name)), tight: true}, c.Name != ""
 	case store.Starts:

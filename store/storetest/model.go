@@ -122,6 +122,11 @@ func (m model) holds(x store.Expr, s *state) bool {
 		})
 	case store.Has:
 		return m.has(x, s)
+	case store.Tree:
+		ids := m.tree(x)
+		return slices.ContainsFunc(s.Entries, func(e store.Entry) bool {
+			return e.Param == x.Param && e.Kind == store.Link && e.Space == x.Type && ids[e.Name]
+		})
 	}
 	ok, err := store.Holds(x, s.Entries)
 	return ok && err == nil
@@ -140,6 +145,30 @@ func (m model) has(x store.Has, s *state) bool {
 		}
 	}
 	return false
+}
+
+// tree is what a walk reaches: it adds whatever one more step finds until
+// nothing new comes.
+func (m model) tree(x store.Tree) map[string]bool {
+	ids := map[string]bool{x.ID: true}
+	for before := 0; before < len(ids); {
+		before = len(ids)
+		for k, from := range m {
+			if k.Type != x.Type || !from.live || !m.holds(x.Of, from) {
+				continue
+			}
+			for _, e := range from.Entries {
+				up := e.Param == x.Up && e.Kind == store.Link && e.Space == x.Type
+				if up && x.Above && ids[k.ID] {
+					ids[e.Name] = true
+				}
+				if up && !x.Above && ids[e.Name] {
+					ids[k.ID] = true
+				}
+			}
+		}
+	}
+	return ids
 }
 
 func (m model) String() string {

@@ -199,6 +199,21 @@ func queryChains(e *env) {
 		{store.Via{Param: "owner", Type: "B"}, ids()},
 		{store.Or{store.Via{Param: "owner", Type: "A", Of: startsWith("name", "bo")}, within("date", store.Inside, 100, 100)}, ids("1", "4", "5")},
 	})
+	tree := func(param, id string, above bool, of store.Expr) store.Tree {
+		return store.Tree{Param: param, Type: "A", ID: id, Up: "friend", Above: above, Of: of}
+	}
+	e.table("B", []row{ // friends: 3 of 1, 1 of 2
+		{tree("owner", "2", false, nil), ids("1", "2", "3", "4", "5")},
+		{tree("owner", "1", false, nil), ids("1", "2", "3")},
+		{tree("owner", "3", false, nil), ids()},
+		{tree("owner", "3", true, nil), ids("1", "2", "3", "4", "5")},
+		{tree("owner", "1", true, female), ids("1", "2", "3", "4", "5")},
+		{tree("owner", "3", true, isNamed("sex", "m")), ids()},
+		{tree("owner", "2", false, isNamed("sex", "m")), ids("4", "5")},
+		{store.Not{Of: tree("owner", "1", false, nil)}, ids("4", "5", "6")},
+		{tree("owner", "gone", false, nil), ids()},
+		{store.Via{Param: "owner", Type: "A", Of: tree("friend", "2", false, nil)}, ids("1", "2", "3")},
+	})
 	bp := store.Has{Type: "B", Param: "owner", Of: isNamed("kind", "bp")}
 	e.table("A", []row{
 		{bp, ids("1", "2")},
@@ -271,7 +286,7 @@ func queryRefused(e *env) {
 	e.people()
 	for _, x := range []store.Expr{
 		test("kind", store.Cond{}), test("kind", store.Cond{How: 99}), store.Not{Of: test("kind", store.Cond{How: 99})},
-		store.Via{}, store.Has{Type: "A"}, store.Via{Param: "owner", Type: "A", Of: test("name", store.Cond{How: 77})},
+		store.Via{}, store.Has{Type: "A"}, store.Tree{Param: "owner", Type: "A", Up: "friend"}, store.Via{Param: "owner", Type: "A", Of: test("name", store.Cond{How: 77})},
 	} {
 		_, err := e.store.Find(e.ctx, store.Query{Types: []string{"B"}, Where: x, Count: 3})
 		e.wants(err, store.ErrQuery)

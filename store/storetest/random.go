@@ -208,7 +208,9 @@ func (p *program) entry(param string) store.Entry {
 	case "owner":
 		return with(store.Anchor, link(param, p.key()))
 	case "other":
-		return link(param, p.key())
+		e := link(param, p.key())
+		e.Text = p.pick("", "1", "1.2", "10")
+		return e
 	case "site":
 		return uri(param, p.path())
 	case "name":
@@ -256,11 +258,14 @@ func (p *program) span(param string) store.Entry {
 
 // expr draws an expression of at most this depth.
 func (p *program) expr(depth int) store.Expr {
-	n := rapid.IntRange(0, 9).Draw(p.r, "node")
+	n := rapid.IntRange(-1, 9).Draw(p.r, "node")
 	if depth == 0 {
 		n = 9
 	}
 	switch n {
+	case -1:
+		k := p.key()
+		return store.Tree{Param: p.pick("owner", "other"), Type: k.Type, ID: k.ID, Up: "other", Above: rapid.Bool().Draw(p.r, "above"), Of: p.expr(depth - 1)}
 	case 0:
 		return store.Not{Of: p.expr(depth - 1)}
 	case 1:
@@ -306,7 +311,7 @@ func (p *program) cond(param string) store.Cond {
 		return store.Cond{How: p.how(store.Is, store.Named, store.Within, store.Starts, store.Present), Space: p.pick("", "s"), Name: p.pick("a", "b", "z"), Text: p.pick("on", "t")}
 	case "owner", "other", "_id":
 		k := p.key()
-		return store.Cond{How: p.how(store.Is, store.Is, store.Named, store.Within, store.Present), Space: k.Type, Name: k.ID}
+		return store.Cond{How: p.how(store.Is, store.Is, store.Named, store.Within, store.Present, store.Versioned), Space: k.Type, Name: k.ID, Text: p.pick("", "", "1")}
 	case "site":
 		return store.Cond{How: p.how(store.Is, store.Starts, store.Above, store.Present), Name: p.path()}
 	case "name":
