@@ -74,7 +74,8 @@ func (s Statement) statement(base string) capabilityStatement {
 		ResourceType: "CapabilityStatement", Name: "Candela", Title: "Candela FHIR server", Status: "active", Date: s.date(), Kind: "instance",
 		Publisher: "Candela", Description: "What this Candela server does, built from what it serves.",
 		Instantiates: s.Instantiates, Software: software{"Candela", s.Software}, Implementation: implementation{"Candela FHIR R4 server", base},
-		FHIRVersion: "4.0.1", Format: []string{"application/fhir+json", "json"}, Rest: []rest{s.rest(base)},
+		FHIRVersion: "4.0.1", Format: []string{"application/fhir+json", "json"},
+		PatchFormat: []string{"application/fhir+json", "application/json-patch+json", "application/merge-patch+json"}, Rest: []rest{s.rest(base)},
 	}
 }
 
@@ -133,7 +134,7 @@ func (s Statement) pointers() map[string][]string {
 func (s Statement) resource(t string, pointedBy []string) resource {
 	out := resource{
 		Type: t, Profile: "http://hl7.org/fhir/StructureDefinition/" + t,
-		Interaction: codes("read", "vread", "update", "delete", "history-instance", "history-type", "create", "search-type"),
+		Interaction: codes("read", "vread", "update", "patch", "delete", "history-instance", "history-type", "create", "search-type"),
 		Versioning:  "versioned", ReadHistory: true, UpdateCreate: true, ConditionalCreate: true, ConditionalRead: "full-support",
 		ConditionalUpdate: true, ConditionalDelete: "single", ReferencePolicy: []string{"literal", "logical"}, SearchRevInclude: slices.Clone(pointedBy),
 	}

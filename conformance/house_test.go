@@ -32,7 +32,7 @@ var mayImport = map[string][]string{
 	"fhir/patch":               {"fhir", "fhir/fhirpath"},
 	"fhir/search":              {"fhir", "fhir/r4", "fhir/fhirpath", "store"},
 	"fhir/validate":            {"fhir", "fhir/r4", "fhir/fhirpath", "fhir/terminology"},
-	"fhir/interaction":         {"fhir", "fhir/search", "fhir/validate", "fhir/terminology", "store", "fhir/interaction/link", "fhir/interaction/page"},
+	"fhir/interaction":         {"fhir", "fhir/search", "fhir/validate", "fhir/patch", "fhir/terminology", "store", "fhir/interaction/link", "fhir/interaction/page"},
 	"fhir/interaction/link":    {"fhir"},
 	"fhir/interaction/page":    {"fhir", "store"},
 	"fhir/bulk":                {"fhir", "fhir/search", "fhir/validate", "store"},

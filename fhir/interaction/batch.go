@@ -2,6 +2,7 @@ package interaction
 
 import (
 	"context"
+	"encoding/base64"
 	"fmt"
 	"hash/maphash"
 	"runtime"
@@ -12,6 +13,7 @@ import (
 
 	"candela/fhir"
 	"candela/fhir/interaction/page"
+	"candela/fhir/patch"
 )
 
 // entry is one entry of a batch or transaction: what it asks, then its answer.
@@ -83,10 +85,32 @@ func (e *Engine) entry(r fhir.Request, n fhir.Node, index int) *entry {
 	case fhir.Batch:
 		out.err = fhir.Errorf(400, fhir.CodeInvalid, "a Bundle cannot stand in a Bundle to be done").At("request.url")
 	case fhir.Patch:
-		out.err = unsupported(*q)
+		out.err = patchIn(q, n.Get("resource"))
 	default:
 	}
 	return out
+}
+
+// patchIn takes the patch of an entry: a Parameters resource, or a Binary that
+// holds a patch of another language (R4 http, patch).
+func patchIn(q *fhir.Request, n fhir.Node) error {
+	if q.Prefer.Return == "" {
+		q.Prefer.Return = "minimal"
+	}
+	switch n.Get("resourceType").Text() {
+	case "Parameters":
+		q.Format, q.Body = patch.FHIR, n.Raw()
+		return nil
+	case "Binary":
+		var err error
+		q.Format = n.Get("contentType").Text()
+		if q.Body, err = base64.StdEncoding.DecodeString(n.Get("data").Text()); err != nil || q.Format == "" {
+			return fhir.Errorf(400, fhir.CodeValue, "a Binary with a patch needs contentType and data in base64").At("Binary.data")
+		}
+		return nil
+	default:
+		return fhir.Errorf(400, fhir.CodeRequired, "a PATCH entry needs a Parameters or a Binary as its resource").At("resource")
+	}
 }
 
 // rank is the order in which verbs are done (R4 http, transaction rules).

@@ -70,7 +70,11 @@ func (e *Engine) index(w *write) error {
 	}
 	w.issues = e.config.Structure.Check(w.req.Resource, e.config.Lenient || w.req.Prefer.Handling == "lenient")
 	if bad := failures(w.issues); len(bad) > 0 {
-		return &fhir.Error{Status: 400, Issues: bad}
+		status := 400
+		if w.req.Interaction == fhir.Patch {
+			status = 422 // the patch was understood; what it makes is no valid resource
+		}
+		return &fhir.Error{Status: status, Issues: bad}
 	}
 	edits := append(w.edits, fhir.DropServerMeta(w.req.Resource)...)
 	if w.req.Resource.ID() != w.op.Key.ID {

@@ -17,6 +17,7 @@ import (
 
 	"candela/fhir"
 	"candela/fhir/interaction/page"
+	"candela/fhir/patch"
 	"candela/fhir/search"
 	"candela/store"
 )
@@ -27,11 +28,8 @@ type Structure interface {
 	Check(res fhir.Resource, lenient bool) []fhir.Issue
 }
 
-// Elements knows the FHIR types of elements (r4.Spec): for element name of type
-// typ, the JSON members it may stand in and their types.
-type Elements interface {
-	Child(typ, name string) (members, types []string, ok bool)
-}
+// Elements knows the FHIR types of elements (r4.Spec).
+type Elements interface{ patch.Model }
 
 // Config is what an Engine is made of.
 type Config struct {
@@ -114,6 +112,8 @@ func (e *Engine) do(ctx context.Context, r fhir.Request) (fhir.Response, error) 
 		return e.single(ctx, v, r, e.resolveCreate)
 	case fhir.Update:
 		return e.single(ctx, v, r, e.resolveUpdate)
+	case fhir.Patch:
+		return e.single(ctx, v, r, e.resolvePatch)
 	case fhir.Delete:
 		return e.single(ctx, v, r, e.resolveDelete)
 	case fhir.SearchType, fhir.SearchSystem, fhir.SearchCompart:
@@ -144,7 +144,7 @@ func unsupported(r fhir.Request) error {
 		return fhir.Errorf(404, fhir.CodeNotSupported, "this server has no such operation here; /metadata lists what it has")
 	}
 	refusal := fhir.Errorf(405, fhir.CodeNotSupported, "this server does not support %s; /metadata lists what it does", r.Interaction)
-	refusal.Allow = "GET, HEAD, POST, PUT, DELETE"
+	refusal.Allow = "GET, HEAD, POST, PUT, PATCH, DELETE"
 	return refusal
 }
 

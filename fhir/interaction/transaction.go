@@ -60,7 +60,7 @@ func decidedAt(writes []*write, index int) bool {
 // refuses one identity in two writes.
 func (e *Engine) resolve(ctx context.Context, v view, entries []*entry) ([]*write, error) {
 	var writes []*write
-	resolvers := []func(context.Context, view, fhir.Request) (*write, error){e.resolveDelete, e.resolveCreate, e.resolveUpdate}
+	resolvers := []func(context.Context, view, fhir.Request) (*write, error){e.resolveDelete, e.resolveCreate, e.resolveReplace}
 	twice := map[store.Key]bool{}
 	for rank, resolve := range resolvers {
 		for _, x := range entries {

@@ -5,6 +5,7 @@ import (
 	"errors"
 
 	"candela/fhir"
+	"candela/fhir/patch"
 	"candela/store"
 )
 
@@ -96,4 +97,52 @@ func whole(res fhir.Resource) error {
 		}
 	}
 	return nil
+}
+
+// resolvePatch decides what a PATCH makes of Type/id, or of the one resource
+// that criteria match (R4 http, patch: none is 404, many are 412). The patch
+// sees the resource as a read would give it; what it makes is a Put on that
+// very version. The history shows it as one.
+func (e *Engine) resolvePatch(ctx context.Context, v view, r fhir.Request) (*write, error) {
+	now, err := e.toPatch(ctx, v, r)
+	if err != nil {
+		return nil, err
+	}
+	if r.IfMatch != "" && !tags(r.IfMatch).has(now.Number) {
+		return nil, store.ErrPrecondition
+	}
+	r.Resource, err = patch.Apply(stamped(now), r.Format, r.Body, e.config.Elements)
+	if err != nil {
+		return nil, err
+	}
+	if err := whole(r.Resource); err != nil {
+		return nil, err
+	}
+	op := store.Op{Action: store.Put, Key: now.Key, IfMatch: now.Number}
+	return &write{req: r, op: op, decided: r.IfMatch == ""}, nil
+}
+
+// toPatch is the current version of what a PATCH is about.
+func (e *Engine) toPatch(ctx context.Context, v view, r fhir.Request) (store.Version, error) {
+	if r.ID != "" {
+		return v.get(ctx, store.Key{Type: r.Type, ID: r.ID}, letterUpdate)
+	}
+	found, _, err := e.one(ctx, v, r.Type, r.Query.Encode(), true)
+	switch {
+	case err != nil:
+		return store.Version{}, err
+	case found == nil:
+		return store.Version{}, fhir.Errorf(404, fhir.CodeNotFound, "the criteria match no %s to patch", r.Type)
+	default:
+		return *found, nil
+	}
+}
+
+// resolveReplace is PUT or PATCH: of a transaction's entries both are done in
+// one go.
+func (e *Engine) resolveReplace(ctx context.Context, v view, r fhir.Request) (*write, error) {
+	if r.Interaction == fhir.Patch {
+		return e.resolvePatch(ctx, v, r)
+	}
+	return e.resolveUpdate(ctx, v, r)
 }

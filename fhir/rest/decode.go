@@ -70,6 +70,8 @@ func (x *exchange) decodeBody(ctx context.Context) (release func(), err error) {
 			return nothing, x.decodeForm()
 		}
 		return nothing, nil
+	case fhir.Patch:
+		return x.decodePatch(ctx)
 	case fhir.Create, fhir.Update, fhir.Batch:
 	case fhir.Operation:
 		if x.r.ContentLength == 0 {
@@ -98,6 +100,22 @@ func (x *exchange) decodeBody(ctx context.Context) (release func(), err error) {
 		return nothing, err
 	}
 	return release, nil
+}
+
+// decodePatch takes the patch as it is: reading it is the Doer's work.
+func (x *exchange) decodePatch(ctx context.Context) (release func(), err error) {
+	x.req.Format = x.r.Header.Get("Content-Type")
+	kind, _, err := mime.ParseMediaType(x.req.Format)
+	if ok, _ := isJSON(x.req.Format, false); err != nil || !ok && kind != jsonPatch && kind != mergePatch || !utf8Charset(x.req.Format) {
+		return nil, fhir.Errorf(415, fhir.CodeNotSupported, "a patch comes as Content-Type: %s", acceptPatch)
+	}
+	if release, err = x.admit(ctx, int64(x.Resource.Bytes)); err != nil {
+		return nil, err
+	}
+	if x.req.Body, err = x.body(x.Resource.Bytes); err != nil {
+		release()
+	}
+	return release, err
 }
 
 // isResource refuses bodies that are not FHIR JSON.

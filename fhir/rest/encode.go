@@ -23,6 +23,9 @@ func (x *exchange) refuse(err error) fhir.Response {
 	if refusal.Allow != "" {
 		x.w.Header().Set("Allow", refusal.Allow)
 	}
+	if refusal.Status == http.StatusUnsupportedMediaType && x.r.Method == http.MethodPatch {
+		x.w.Header().Set("Accept-Patch", acceptPatch)
+	}
 	if refusal.Status == http.StatusServiceUnavailable || refusal.Status == http.StatusTooManyRequests {
 		x.w.Header().Set("Retry-After", "2")
 	}
@@ -79,6 +82,13 @@ func (x *exchange) send(status int, body []byte) {
 		x.Log.Debug("the caller went away", slog.String("request", x.id))
 	}
 }
+
+// The media types of patches (RFC 5789).
+const (
+	jsonPatch   = "application/json-patch+json"
+	mergePatch  = "application/merge-patch+json"
+	acceptPatch = jsonPatch + ", " + mergePatch + ", application/fhir+json"
+)
 
 // worthPacking is the body size in bytes from which gzip pays.
 const worthPacking = 2 << 10
