@@ -16,6 +16,7 @@ import (
 	"sync"
 
 	"candela/fhir"
+	"candela/fhir/operation"
 	"candela/fhir/search"
 )
 
@@ -31,11 +32,15 @@ type Statement struct {
 	Software string // version of the server
 	Search   *search.Registry
 	Types    []string // resource types served, sorted
+	// Operations are the operations served.
+	Operations []operation.Operation
 	// Instantiates are the canonical URLs of the capability statements of guides
 	// that this server fulfils.
 	Instantiates []string
 	// Security says how callers are known; "" is that they are not.
 	Security string
+	// DeleteMany says that DELETE Type?criteria ends all that match.
+	DeleteMany bool
 	// Date is when this was built (FHIR dateTime); "" takes it from the binary.
 	Date string
 }
@@ -99,6 +104,11 @@ func (s Statement) rest(base string) rest {
 	if s.Security == "" {
 		out.Security.Description = "No authorization: every caller that reaches this server may do everything. It listens on a loopback address only."
 	}
+	for _, one := range s.Operations {
+		if one.System {
+			out.Operation = append(out.Operation, offer{one.Name, one.URL})
+		}
+	}
 	pointers := s.pointers()
 	for _, t := range s.Types {
 		out.Resource = append(out.Resource, s.resource(t, pointers[t]))
@@ -136,7 +146,12 @@ func (s Statement) resource(t string, pointedBy []string) resource {
 		Type: t, Profile: "http://hl7.org/fhir/StructureDefinition/" + t,
 		Interaction: codes("read", "vread", "update", "patch", "delete", "history-instance", "history-type", "create", "search-type"),
 		Versioning:  "versioned", ReadHistory: true, UpdateCreate: true, ConditionalCreate: true, ConditionalRead: "full-support",
-		ConditionalUpdate: true, ConditionalDelete: "single", ReferencePolicy: []string{"literal", "logical"}, SearchRevInclude: slices.Clone(pointedBy),
+		ConditionalUpdate: true, ConditionalDelete: s.conditionalDelete(), ReferencePolicy: []string{"literal", "logical"}, SearchRevInclude: slices.Clone(pointedBy),
+	}
+	for _, one := range s.Operations {
+		if one.Type == "" && (one.OnType || one.Instance) || one.Type == t {
+			out.Operation = append(out.Operation, offer{one.Name, one.URL})
+		}
 	}
 	for _, p := range s.Search.Params(t) {
 		out.SearchParam = append(out.SearchParam, searchParam{p.Code, p.URL, string(p.Type)})
@@ -145,6 +160,13 @@ func (s Statement) resource(t string, pointedBy []string) resource {
 		}
 	}
 	return out
+}
+
+func (s Statement) conditionalDelete() string {
+	if s.DeleteMany {
+		return "multiple"
+	}
+	return "single"
 }
 
 func codes(names ...string) []code {

@@ -3,9 +3,11 @@ package conformance_test
 import (
 	"context"
 	"testing"
+	"time"
 
 	"candela/conformance"
 	"candela/fhir"
+	"candela/fhir/operation"
 	"candela/fhir/r4"
 	"candela/fhir/search"
 	"candela/fhir/validate"
@@ -21,7 +23,7 @@ func statement(t testing.TB) conformance.Statement {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return conformance.Statement{Software: "1", Search: registry, Types: spec.Resources()}
+	return conformance.Statement{Software: "1", Search: registry, Types: spec.Resources(), Operations: operation.New(registry, spec.Resources(), time.Now).Operations()}
 }
 
 func TestCapabilityStatementIsValid(t *testing.T) {

@@ -38,6 +38,7 @@ type rest struct {
 	} `json:"security"`
 	Resource    []resource `json:"resource"`
 	Interaction []code     `json:"interaction"`
+	Operation   []offer    `json:"operation,omitempty"`
 	Compartment []string   `json:"compartment,omitempty"`
 }
 
@@ -56,6 +57,13 @@ type resource struct {
 	SearchInclude     []string      `json:"searchInclude,omitempty"`
 	SearchRevInclude  []string      `json:"searchRevInclude,omitempty"`
 	SearchParam       []searchParam `json:"searchParam,omitempty"`
+	Operation         []offer       `json:"operation,omitempty"`
+}
+
+// offer is an operation and its canonical definition.
+type offer struct {
+	Name       string `json:"name"`
+	Definition string `json:"definition"`
 }
 
 type code struct {

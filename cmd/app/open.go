@@ -18,6 +18,7 @@ import (
 	"candela/conformance"
 	"candela/fhir"
 	"candela/fhir/interaction"
+	"candela/fhir/operation"
 	"candela/fhir/r4"
 	"candela/fhir/search"
 	"candela/fhir/validate"
@@ -91,10 +92,12 @@ func openStore(ctx context.Context, c Config) (store.Store, error) {
 
 func (a *App) wire() error {
 	c := a.Config
+	operations := operation.New(a.Search, a.spec.Resources(), c.Now)
 	engine, err := interaction.New(interaction.Config{
 		Store: a.Store, Search: a.Search, Structure: validate.New(a.spec), Elements: a.spec, Types: a.spec.Resources(),
 		NewID: c.newID(), Now: c.Now, Lenient: c.Lenient, Log: c.Log, MaxEntries: c.MaxEntries, Workers: runtime.GOMAXPROCS(0),
-		Capabilities: conformance.Statement{Software: VersionName(), Search: a.Search, Types: a.spec.Resources()}.Once(),
+		Operations:   operations,
+		Capabilities: conformance.Statement{Software: VersionName(), Search: a.Search, Types: a.spec.Resources(), Operations: operations.Operations()}.Once(),
 	})
 	if err != nil {
 		return err

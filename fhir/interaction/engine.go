@@ -17,6 +17,7 @@ import (
 
 	"candela/fhir"
 	"candela/fhir/interaction/page"
+	"candela/fhir/operation"
 	"candela/fhir/patch"
 	"candela/fhir/search"
 	"candela/store"
@@ -44,6 +45,8 @@ type Config struct {
 	Now   func() time.Time
 	// Capabilities is the CapabilityStatement as compact JSON.
 	Capabilities func(ctx context.Context, r fhir.Request) ([]byte, error)
+	// Operations are the operations served; nil: none.
+	Operations *operation.Catalog
 	// Lenient takes unknown elements with a warning, as if every request said
 	// Prefer: handling=lenient.
 	Lenient bool
@@ -124,6 +127,11 @@ func (e *Engine) do(ctx context.Context, r fhir.Request) (fhir.Response, error) 
 		return e.bundle(ctx, v, r)
 	case fhir.Capabilities:
 		return e.capabilities(ctx, r)
+	case fhir.Operation:
+		if e.config.Operations == nil {
+			return fhir.Response{}, unsupported(r)
+		}
+		return e.config.Operations.Do(ctx, r, e.windowOf(r.Caller))
 	default:
 		return fhir.Response{}, unsupported(r)
 	}

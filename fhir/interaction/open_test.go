@@ -13,6 +13,7 @@ import (
 	"candela/conformance"
 	"candela/fhir"
 	"candela/fhir/interaction"
+	"candela/fhir/operation"
 	"candela/fhir/r4"
 	"candela/fhir/rest"
 	"candela/fhir/search"
@@ -61,9 +62,10 @@ func open(t testing.TB, s store.Store, now func() time.Time) *server {
 		t.Fatal(err)
 	}
 	log := &logged{}
+	operations := operation.New(registry, spec.Resources(), now)
 	engine, err := interaction.New(interaction.Config{
-		Store: s, Search: registry, Structure: validate.New(spec), Elements: spec, Types: spec.Resources(), NewID: newIDs(), Now: now, Log: slog.New(log),
-		Capabilities: conformance.Statement{Software: "test", Search: registry, Types: spec.Resources()}.Once(),
+		Store: s, Search: registry, Structure: validate.New(spec), Elements: spec, Types: spec.Resources(), NewID: newIDs(), Now: now, Log: slog.New(log), Operations: operations,
+		Capabilities: conformance.Statement{Software: "test", Search: registry, Types: spec.Resources(), Operations: operations.Operations()}.Once(),
 	})
 	if err != nil {
 		t.Fatal(err)

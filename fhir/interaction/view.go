@@ -334,3 +334,33 @@ func letterOf(a store.Action) byte {
 		return letterUpdate
 	}
 }
+
+// window is a view as operations get it: operation.View.
+type window struct {
+	view
+	*page.Sealer
+	engine *Engine
+	caller fhir.Caller
+}
+
+func (e *Engine) windowOf(c fhir.Caller) window { return window{e.views.of(c), e.pages, e, c} }
+
+// Sees says whether the caller may search the type at all.
+func (w window) Sees(typ string) bool {
+	_, err := w.reach(typ, letterSearch)
+	return err == nil
+}
+
+// Get is the current version of one resource.
+func (w window) Get(ctx context.Context, k store.Key) (store.Version, error) {
+	return w.get(ctx, k, letterRead)
+}
+
+// Find answers a query.
+func (w window) Find(ctx context.Context, q store.Query) (store.Page, error) { return w.find(ctx, q) }
+
+// Do does another interaction as the same caller.
+func (w window) Do(ctx context.Context, r fhir.Request) (fhir.Response, error) {
+	r.Caller = w.caller
+	return w.engine.do(ctx, r)
+}

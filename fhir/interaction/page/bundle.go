@@ -93,6 +93,15 @@ func (b *Bundle) Match(v store.Version, mode string) {
 	b.out = append(b.out, `"}}`...)
 }
 
+// Graded writes an entry of a searchset with its search element as JSON.
+func (b *Bundle) Graded(v store.Version, search []byte) {
+	b.open()
+	b.fullURL(v.Key)
+	b.stamped(v)
+	b.member("search")
+	b.out = append(append(b.out, search...), '}')
+}
+
 // Outcome writes issues as the outcome entry of a searchset; none, no entry.
 func (b *Bundle) Outcome(issues []fhir.Issue) {
 	if len(issues) == 0 {
