@@ -82,6 +82,9 @@ const (
 	All                      // Tuple: every part of v meets the part of c at its place
 	Near                     // Place: within Radius metres of Lo, Hi
 	Versioned                // Link: Space and Name equal, Text is c.Text or begins with it and a dot or dash
+	Whole                    // Text, Code: v.Text equals c.Text
+	Leads                    // Text, Code: v.Text begins with c.Text, not at a later word
+	Ends                     // Text, Code: v.Text ends with c.Text
 )
 
 // Unit says how a range condition compares units.

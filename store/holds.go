@@ -96,7 +96,7 @@ func checkChain(param, typ string, of Expr, chains bool) error {
 }
 
 func (c *Cond) check(param string) error {
-	if c.How < Present || c.How > Versioned {
+	if c.How < Present || c.How > Ends {
 		return fmt.Errorf("%s: comparison %d is unknown: %w", param, c.How, ErrQuery)
 	}
 	if c.Unit > UnitBase {
@@ -137,6 +137,12 @@ func (c *Cond) Met(v *Value) bool {
 		return c.all(v)
 	case Near:
 		return v.Kind == Place && c.near(v)
+	case Whole:
+		return folded(v.Kind) && v.Text == c.Text
+	case Leads:
+		return folded(v.Kind) && strings.HasPrefix(v.Text, c.Text)
+	case Ends:
+		return folded(v.Kind) && strings.HasSuffix(v.Text, c.Text)
 	case Versioned:
 		return v.Kind == Link && v.Space == c.Space && v.Name == c.Name && versionBelow(v.Text, c.Text)
 	default:

@@ -182,7 +182,7 @@ func TestVersioned(t *testing.T) {
 }
 
 func TestRefused(t *testing.T) {
-	bad := Test{Param: "p", Cond: Cond{How: Versioned + 1}}
+	bad := Test{Param: "p", Cond: Cond{How: Ends + 1}}
 	for _, x := range []Expr{
 		Via{Param: "p", Type: "T"}, Tree{Param: "p", Type: "T", ID: "1", Up: "u"}, Has{Param: "p", Type: "T"}, Test{}, bad, Not{bad}, And{Or{}, bad}, Or{And{}, bad},
 		And{Or{}, Via{Param: "p", Type: "T"}}, Test{Cond: Cond{How: All, Parts: []Cond{{}}}}, Test{Cond: Cond{How: Is, Unit: 9}},

@@ -137,6 +137,15 @@ func (s *parsing) one(p fhir.Param) error {
 		}
 		return read(s, p)
 	}
+	if p.Name == "_filter" {
+		x, err := s.logic(s.types, p.Value)
+		if err != nil {
+			return err
+		}
+		s.where = append(s.where, x)
+		s.out.Used = append(s.out.Used, p)
+		return nil
+	}
 	if notBuilt(base) {
 		return fhir.Errorf(400, fhir.CodeNotSupported, "search parameter %s is not supported", base)
 	}

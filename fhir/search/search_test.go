@@ -320,7 +320,7 @@ func showAll(list []store.Expr) string {
 }
 
 var hows = []string{"", "present", "is", "named", "within", "starts", "contains", "exactly", "above", "inside", "outside", "overlaps",
-	"greater", "less", "atleast", "atmost", "after", "before", "all", "near", "versioned"}
+	"greater", "less", "atleast", "atmost", "after", "before", "all", "near", "versioned", "whole", "leads", "ends"}
 
 func showCond(c store.Cond) string {
 	out := hows[c.How]

@@ -317,7 +317,7 @@ func (a *arm) testSource(t store.Test, limit int64) (*source, error) {
 	if d.none {
 		return setSource(t.Param, label(&t), 0, 0, func(*run) ([]store.RID, error) { return nil, nil }), nil
 	}
-	if t.Cond.How == store.Exactly || t.Cond.How == store.Starts && t.Cond.Name == "" {
+	if overTexts(&t.Cond) {
 		// a code's display has no keys: only a parameter of texts is driven by them
 		if texts, err := a.any(Scan{Index: Prefix, Hash: d.scans[0].Hash}); err != nil || !texts {
 			return nil, err
@@ -327,6 +327,16 @@ func (a *arm) testSource(t store.Test, limit int64) (*source, error) {
 	s := scanSource(t.Param, label(&t), d.scans, n)
 	s.tight = d.tight
 	return s, err
+}
+
+// overTexts says whether a condition is driven by the words of texts.
+func overTexts(c *store.Cond) bool {
+	switch c.How {
+	case store.Exactly, store.Whole, store.Leads:
+		return true
+	default:
+		return c.How == store.Starts && c.Name == ""
+	}
 }
 
 // any says whether an index has a hit.

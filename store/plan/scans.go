@@ -74,7 +74,7 @@ func driverOf(typ string, t *store.Test) (d driver, ok bool) {
 		return driver{scans: equal(HashOfName(typ, t.Param, c.Name)), tight: true}, c.Name != ""
 	case store.Starts:
 		return startsDriver(typ, t)
-	case store.Exactly:
+	case store.Exactly, store.Whole, store.Leads:
 		return driver{scans: prefix(typ, t.Param, Words, c.Text)}, c.Text != ""
 	case store.Above:
 		return driver{scans: ancestors(typ, t.Param, c.Name)}, true
@@ -82,7 +82,7 @@ func driverOf(typ string, t *store.Test) (d driver, ok bool) {
 		return tupleDriver(typ, t)
 	case store.Near:
 		return nearDriver(typ, t)
-	case store.Present, store.Within, store.Contains, store.Outside:
+	case store.Present, store.Within, store.Contains, store.Ends, store.Outside:
 		return driver{}, false
 	default:
 		low, high := edgesOf(c.Unit)

@@ -308,7 +308,7 @@ func (p *program) how(of ...store.How) store.How { return rapid.SampledFrom(of).
 func (p *program) cond(param string) store.Cond {
 	switch param {
 	case "code", "status":
-		return store.Cond{How: p.how(store.Is, store.Named, store.Within, store.Starts, store.Present), Space: p.pick("", "s"), Name: p.pick("a", "b", "z"), Text: p.pick("on", "t")}
+		return store.Cond{How: p.how(store.Is, store.Named, store.Within, store.Starts, store.Present, store.Whole, store.Leads, store.Ends), Space: p.pick("", "s"), Name: p.pick("a", "b", "z"), Text: p.pick("on", "t")}
 	case "owner", "other", "_id":
 		k := p.key()
 		return store.Cond{How: p.how(store.Is, store.Is, store.Named, store.Within, store.Present, store.Versioned), Space: k.Type, Name: k.ID, Text: p.pick("", "", "1")}
@@ -316,7 +316,7 @@ func (p *program) cond(param string) store.Cond {
 		return store.Cond{How: p.how(store.Is, store.Starts, store.Above, store.Present), Name: p.path()}
 	case "name":
 		s := p.pick("a", "ann", "o'n", "a very long text that is cut some", "bo", "", "ün")
-		return store.Cond{How: p.how(store.Starts, store.Starts, store.Contains, store.Exactly, store.Present), Text: s, Raw: s}
+		return store.Cond{How: p.how(store.Starts, store.Starts, store.Contains, store.Exactly, store.Present, store.Whole, store.Leads, store.Ends), Text: s, Raw: s}
 	case "pair":
 		return store.Cond{How: store.All, Parts: []store.Cond{{How: p.how(store.Named, store.Is), Name: p.pick("a", "b")}, p.rangeCond()}}
 	case "spot":

@@ -1,12 +1,114 @@
 package search
 
 import (
+	"maps"
+	"math"
 	"strings"
+	"sync"
+	"sync/atomic"
 
 	"candela/fhir"
 	"candela/fhir/fhirpath"
+	"candela/fhir/fhirpath/ucum"
 	"candela/store"
 )
+
+// date gives what a date, Period or Timing covers.
+func (x *extraction) date(dst []store.Value, item fhirpath.Item) []store.Value {
+	n := item.Node
+	switch item.Type {
+	case "date", "dateTime", "instant", "System.Date", "System.DateTime":
+		d, err := fhir.ParseDate(item.Text(), x.zone)
+		if err != nil {
+			return dst
+		}
+		if item.Type == "instant" {
+			d.Hi = d.Lo
+		}
+		return x.window(dst, d.Lo, d.Hi)
+	case "Period":
+		lo, hi, ok := x.period(n)
+		if !ok {
+			return dst
+		}
+		return x.window(dst, lo, hi)
+	case "Timing":
+		return x.timing(dst, n)
+	}
+	return dst
+}
+
+// The open ends of a period.
+const (
+	longAgo = math.MinInt64
+	forever = math.MaxInt64
+)
+
+func (x *extraction) window(dst []store.Value, lo, hi int64) []store.Value {
+	v := store.Value{Kind: store.Range}
+	if lo != longAgo {
+		v.Lo = x.moment(lo)
+	}
+	if hi != forever {
+		v.Hi = x.moment(hi)
+	}
+	return append(dst, v)
+}
+
+// period reads start and end; a missing one is open.
+func (x *extraction) period(n fhir.Node) (lo, hi int64, ok bool) {
+	start, err1 := fhir.ParseDate(n.Get("start").Text(), x.zone)
+	end, err2 := fhir.ParseDate(n.Get("end").Text(), x.zone)
+	lo, hi = longAgo, forever
+	if err1 == nil {
+		lo = start.Lo
+	}
+	if err2 == nil {
+		hi = end.Hi
+	}
+	return lo, hi, err1 == nil || err2 == nil
+}
+
+// timing gives the outer bounds of a schedule: its events and its bounds period.
+func (x *extraction) timing(dst []store.Value, n fhir.Node) []store.Value {
+	lo, hi, found := int64(forever), int64(longAgo), false
+	for e := range n.Get("event").Elements() {
+		if d, err := fhir.ParseDate(e.Text(), x.zone); err == nil {
+			lo, hi, found = min(lo, d.Lo), max(hi, d.Hi), true
+		}
+	}
+	if from, to, ok := x.period(n.Path("repeat", "boundsPeriod")); ok {
+		lo, hi, found = min(lo, from), max(hi, to), true
+	}
+	if !found {
+		return dst
+	}
+	return x.window(dst, lo, hi)
+}
+
+func (x *extraction) moment(micros int64) []byte {
+	from := len(x.bytes)
+	x.bytes = append(x.bytes, store.OrderedInt(micros)...)
+	return x.bytes[from:len(x.bytes):len(x.bytes)]
+}
+
+// dateConds reads [prefix]date.
+func (r reader) dateConds(name, value string) ([]store.Cond, error) {
+	how, rest, err := cutPrefix(name, value)
+	if err != nil {
+		return nil, err
+	}
+	// A space can only be the plus of an offset that was not percent-encoded.
+	d, err := fhir.ParseDate(strings.Replace(rest, " ", "+", 1), r.zone)
+	if err != nil {
+		return nil, invalid(name, "not a date; use yyyy, yyyy-mm, yyyy-mm-dd or yyyy-mm-ddThh:mm[:ss[.sss]][Z|±hh:mm]")
+	}
+	if how == store.Overlaps {
+		margin := (r.now.UnixMicro() - d.Lo) / 10 // a tenth of the distance from now
+		d.Lo, d.Hi = d.Lo-max(margin, -margin), d.Hi+max(margin, -margin)
+	}
+	return []store.Cond{{How: how, Lo: store.OrderedInt(d.Lo), Hi: store.OrderedInt(d.Hi)}}, nil
+}
 
 // currencies is the system of the codes of Money.
 const currencies = "urn:iso:std:iso:4217"
@@ -230,4 +332,82 @@ func (r reader) quantityConds(name, value string) ([]store.Cond, error) {
 		c.Unit, c.Name = store.UnitName, code
 	}
 	return []store.Cond{c}, nil
+}
+
+// unitsOfMeasure is the system of UCUM codes.
+const unitsOfMeasure = "http://unitsofmeasure.org"
+
+// scale takes numbers of a unit to base units.
+type scale struct {
+	base           string
+	factor, offset fhir.Decimal
+	shifted        bool
+}
+
+// baseDigits is the precision in base units: more than any measurement has, and
+// so few that the error of factors like 1/60 is rounded away.
+const baseDigits = 18
+
+// base10 is d in base units; without a scale it is d.
+func (s *scale) base10(d fhir.Decimal) fhir.Decimal {
+	if s == nil {
+		return d
+	}
+	if s.shifted {
+		d = d.Plus(s.offset)
+	}
+	return d.Times(s.factor).Rounded(baseDigits)
+}
+
+// units remembers the scales of unit codes; it is bounded and read without a lock.
+type units struct {
+	mu    sync.Mutex
+	known atomic.Pointer[map[string]*scale]
+}
+
+// maxUnits bounds what is remembered: health data has some hundred units.
+const maxUnits = 4096
+
+func newUnits() *units {
+	u := &units{}
+	u.known.Store(&map[string]*scale{})
+	return u
+}
+
+// of is the scale of a unit, nil when it is none of UCUM or not known.
+func (u *units) of(system, code string) *scale {
+	if system != unitsOfMeasure {
+		return nil
+	}
+	s, ok := (*u.known.Load())[code]
+	if ok {
+		return s
+	}
+	s = scaleOf(code)
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if known := *u.known.Load(); len(known) < maxUnits {
+		more := maps.Clone(known)
+		more[code] = s
+		u.known.Store(&more)
+	}
+	return s
+}
+
+func scaleOf(code string) *scale {
+	from, ok := ucum.ScaleOf(code)
+	if !ok {
+		return nil
+	}
+	s := &scale{base: from.Base, shifted: from.Offset != ""}
+	var err1, err2 error
+	s.factor, err1 = fhir.ParseDecimal(from.Factor)
+	s.offset, err2 = fhir.ParseDecimal("0" + from.Offset)
+	if s.shifted {
+		s.offset, err2 = fhir.ParseDecimal(from.Offset)
+	}
+	if err1 != nil || err2 != nil {
+		return nil
+	}
+	return s
 }
