@@ -194,6 +194,12 @@ func (s speaker) modified(typ string, p *search.Param) (name string, read func()
 		return name, func() string { return s.textual("", s.draw(typ, p.Code)) }
 	case "of-type", "identifier":
 		return name, func() string { return s.keyed(modifier, s.draw(typ, p.Code+":"+modifier)) }
+	case "above", "below":
+		if p.Type == search.Reference {
+			return name, func() string { return s.reference(s.draw(typ, p.Code)) }
+		}
+	}
+	switch modifier {
 	case "above":
 		return name, func() string { return escaped(s.draw(typ, p.Code).Name) + s.of("", "/z", "z") }
 	case "below":
@@ -323,6 +329,9 @@ func (s speaker) composite(v store.Value) string {
 		parts = append(parts, s.value(map[store.Kind]search.Kind{
 			store.Code: search.Token, store.Link: search.Reference, store.Text: search.String, store.URI: search.URI, store.Range: search.Quantity,
 		}[part.Kind], part))
+	}
+	if len(parts) == 0 {
+		return "none$1"
 	}
 	return strings.Join(parts, "$")
 }

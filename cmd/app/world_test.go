@@ -43,6 +43,7 @@ type world struct {
 	registry *search.Registry
 	values   map[string]map[string][]store.Value // type, parameter -> values that occur
 	now      time.Time
+	broken   error // an expression that the naive matcher does not know
 }
 
 // clockOf is when a commit happens; searches come after the last one.
@@ -56,12 +57,13 @@ func newWorld(t *testing.T, registry *search.Registry, steps []step) *world {
 	w := &world{steps: steps, registry: registry, values: map[string]map[string][]store.Value{}, now: clockOf(100)}
 	last, order := map[string]step{}, []string{}
 	for _, s := range steps {
-		if _, known := last[s.key]; !known && s.raw == "" {
-			continue
-		} else if !known {
+		before, known := last[s.key]
+		if !known && s.raw != "" {
 			order = append(order, s.key)
 		}
-		last[s.key] = s
+		if s.raw != before.raw { // what changes nothing makes no version
+			last[s.key] = s
+		}
 	}
 	for _, key := range order {
 		if s := last[key]; s.raw != "" {
@@ -121,7 +123,7 @@ func (w *world) answer(p program) (keys []string, err error) {
 	for _, one := range found {
 		keys = append(keys, one.key.String())
 	}
-	return keys, nil
+	return keys, w.broken
 }
 
 // compareThings sorts as R4 says: by the first value in the direction asked
@@ -162,9 +164,57 @@ func (w *world) holds(x store.Expr, one *thing) bool {
 		return slices.ContainsFunc(w.things, func(from *thing) bool {
 			return from.key.Type == x.Type && from.pointsTo(x.Param, one.key) && w.holds(x.Of, from)
 		})
+	case store.Tree:
+		return slices.ContainsFunc(w.tree(x), func(to store.Key) bool { return one.pointsTo(x.Param, to) })
 	}
 	ok, err := store.Holds(x, one.entries)
-	return ok && err == nil
+	if err != nil {
+		w.broken = err
+	}
+	return ok
+}
+
+// tree is what a hierarchy reaches: whatever one more step finds, until nothing
+// new comes.
+func (w *world) tree(x store.Tree) []store.Key {
+	reached := []store.Key{{Type: x.Type, ID: x.ID}}
+	for before := 0; before < len(reached); {
+		before = len(reached)
+		for _, from := range w.things {
+			if from.key.Type != x.Type || !w.holds(x.Of, from) {
+				continue
+			}
+			for _, e := range from.entries {
+				to := store.Key{Type: e.Space, ID: e.Name}
+				if e.Param != x.Up || to.Type != x.Type {
+					continue
+				}
+				start, end := to, from.key
+				if x.Above {
+					start, end = end, start
+				}
+				if slices.Contains(reached, start) && !slices.Contains(reached, end) {
+					reached = append(reached, end)
+				}
+			}
+		}
+	}
+	return reached
+}
+
+// ambiguous says whether the program names an id without its type that two
+// living resources have: R4 lets a server refuse it.
+func (w *world) ambiguous(p program) bool {
+	s, err := w.registry.Parse(p.types(), p.params, search.Options{Now: w.now})
+	return err == nil && slices.ContainsFunc(s.Bare, func(b search.Bare) bool {
+		alive := 0
+		for _, one := range w.things {
+			if one.key.ID == b.ID && slices.Contains(b.Types, one.key.Type) {
+				alive++
+			}
+		}
+		return alive > 1
+	})
 }
 
 func (one *thing) pointsTo(param string, to store.Key) bool {
