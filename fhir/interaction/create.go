@@ -11,7 +11,7 @@ import (
 // resolveCreate decides what a POST Type does: a new resource under an id of
 // ours, or, with If-None-Exist, what its criteria find (none: create, one:
 // nothing to do, many: 412).
-func (e *Engine) resolveCreate(ctx context.Context, v view, r fhir.Request) (*write, error) {
+func (e *Engine) resolveCreate(ctx context.Context, v view, r fhir.Request) ([]*write, error) {
 	if err := matches(r); err != nil {
 		return nil, err
 	}
@@ -24,11 +24,11 @@ func (e *Engine) resolveCreate(ctx context.Context, v view, r fhir.Request) (*wr
 		w.decided, w.op.IfNone = true, query
 		if found != nil {
 			w.skip(200, *found)
-			return w, nil
+			return []*write{w}, nil
 		}
 	}
 	w.op.Key = store.Key{Type: r.Type, ID: e.config.NewID()}
-	return w, nil
+	return []*write{w}, nil
 }
 
 // matches refuses a body that is none of the URL's type.
@@ -52,6 +52,7 @@ type write struct {
 	idle   bool // nothing to commit: present is the answer
 	// decided: criteria chose the key, so a lost race means to choose again.
 	decided bool
+	ended   int         // how many resources the DELETE of criteria ends
 	edits   []fhir.Edit // rewritten links
 	issues  []fhir.Issue
 	present store.Version

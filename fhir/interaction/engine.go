@@ -17,6 +17,7 @@ import (
 
 	"candela/fhir"
 	"candela/fhir/interaction/page"
+	"candela/fhir/interaction/subset"
 	"candela/fhir/operation"
 	"candela/fhir/patch"
 	"candela/fhir/search"
@@ -30,7 +31,10 @@ type Structure interface {
 }
 
 // Elements knows the FHIR types of elements (r4.Spec).
-type Elements interface{ patch.Model }
+type Elements interface {
+	patch.Model
+	subset.Model
+}
 
 // Config is what an Engine is made of.
 type Config struct {
@@ -56,6 +60,9 @@ type Config struct {
 	MaxEntries int
 	// Workers bounds the goroutines of one bundle; 0 is one per processor.
 	Workers int
+	// DeleteMany bounds how many resources one DELETE Type?criteria may end; 0
+	// and 1 are one.
+	DeleteMany int
 }
 
 // Engine is the innermost Doer. Safe for concurrent use.
@@ -64,6 +71,7 @@ type Engine struct {
 	views  views
 	pages  *page.Sealer
 	served map[string]bool
+	cuts   *subset.Tables
 }
 
 // New makes an Engine. It reads nothing yet.
@@ -82,7 +90,7 @@ func New(c Config) (*Engine, error) {
 	if c.MaxEntries == 0 {
 		c.MaxEntries = 5000
 	}
-	e := &Engine{served: map[string]bool{}}
+	e := &Engine{served: map[string]bool{}, cuts: subset.New(c.Elements)}
 	e.views, e.pages = openViews(c.Store, c.Search)
 	c.Store = nil
 	e.config = c
@@ -113,10 +121,8 @@ func (e *Engine) do(ctx context.Context, r fhir.Request) (fhir.Response, error) 
 		return e.vread(ctx, v, r)
 	case fhir.Create:
 		return e.single(ctx, v, r, e.resolveCreate)
-	case fhir.Update:
-		return e.single(ctx, v, r, e.resolveUpdate)
-	case fhir.Patch:
-		return e.single(ctx, v, r, e.resolvePatch)
+	case fhir.Update, fhir.Patch:
+		return e.single(ctx, v, r, e.resolveReplace)
 	case fhir.Delete:
 		return e.single(ctx, v, r, e.resolveDelete)
 	case fhir.SearchType, fhir.SearchSystem, fhir.SearchCompart:
@@ -164,18 +170,22 @@ func (e *Engine) capabilities(ctx context.Context, r fhir.Request) (fhir.Respons
 	return fhir.Response{Status: 200, Body: body}, err
 }
 
-// single does one write. Where criteria decided what to do and another write
-// made them untrue meanwhile, it decides again.
-func (e *Engine) single(ctx context.Context, v view, r fhir.Request, resolve func(context.Context, view, fhir.Request) (*write, error)) (fhir.Response, error) {
+// resolver decides which writes a request is; there is at least one.
+type resolver func(context.Context, view, fhir.Request) ([]*write, error)
+
+// single does one request that writes. Where criteria decided what to do and
+// another write made them untrue meanwhile, it decides again.
+func (e *Engine) single(ctx context.Context, v view, r fhir.Request, resolve resolver) (fhir.Response, error) {
 	for try := 0; ; try++ {
-		w, err := resolve(ctx, v, r)
+		writes, err := resolve(ctx, v, r)
 		if err != nil {
 			return fhir.Response{}, err
 		}
+		w := writes[0] // only deletes are many, and they have nothing to index
 		if err := e.index(w); err != nil {
 			return fhir.Response{}, err
 		}
-		err = v.commit(ctx, []*write{w})
+		err = v.commit(ctx, writes)
 		if lostRace(err) && w.decided {
 			if again(ctx, try) {
 				continue

@@ -51,6 +51,11 @@ func (e *Engine) history(ctx context.Context, v view, r fhir.Request) (fhir.Resp
 	if err := e.pageLinks(ctx, out, path, path, found, mark); err != nil {
 		return fhir.Response{}, err
 	}
+	cut, err := e.cuts.Read(used)
+	if err != nil {
+		return fhir.Response{}, err
+	}
+	out.Form = formOf(cut)
 	for _, one := range found.Versions {
 		out.Past(one)
 	}
@@ -102,6 +107,8 @@ func spanOf(r fhir.Request) (store.Span, fhir.Params, error) {
 				return span, nil, fhir.Errorf(400, fhir.CodeValue, "_count must be a whole number from 0")
 			}
 			span.Count = min(int(n), maxCount)
+		case "_summary", "_elements":
+			used = append(used, p)
 		case "_at", "_list":
 			return span, nil, fhir.Errorf(400, fhir.CodeNotSupported, "%s is not supported on a history", p.Name)
 		default:

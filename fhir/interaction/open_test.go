@@ -49,6 +49,12 @@ func openStore(t testing.TB, now func() time.Time) store.Store {
 // open serves an engine on s.
 func open(t testing.TB, s store.Store, now func() time.Time) *server {
 	t.Helper()
+	return openAs(t, s, now, func(*interaction.Config) {})
+}
+
+// openAs is open with another configuration.
+func openAs(t testing.TB, s store.Store, now func() time.Time, change func(*interaction.Config)) *server {
+	t.Helper()
 	spec, err := r4.Load()
 	if err != nil {
 		t.Fatal(err)
@@ -63,10 +69,12 @@ func open(t testing.TB, s store.Store, now func() time.Time) *server {
 	}
 	log := &logged{}
 	operations := operation.New(registry, spec.Resources(), now)
-	engine, err := interaction.New(interaction.Config{
+	config := interaction.Config{
 		Store: s, Search: registry, Structure: validate.New(spec), Elements: spec, Types: spec.Resources(), NewID: newIDs(), Now: now, Log: slog.New(log), Operations: operations,
 		Capabilities: conformance.Statement{Software: "test", Search: registry, Types: spec.Resources(), Operations: operations.Operations()}.Once(),
-	})
+	}
+	change(&config)
+	engine, err := interaction.New(config)
 	if err != nil {
 		t.Fatal(err)
 	}

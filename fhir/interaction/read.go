@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"candela/fhir"
+	"candela/fhir/interaction/subset"
 	"candela/store"
 )
 
@@ -18,7 +19,7 @@ func (e *Engine) read(ctx context.Context, v view, r fhir.Request) (fhir.Respons
 	if err != nil {
 		return fhir.Response{}, err
 	}
-	return current(r, found), nil
+	return e.current(r, found)
 }
 
 // vread answers GET Type/id/_history/vid; a delete version is 410.
@@ -31,17 +32,37 @@ func (e *Engine) vread(ctx context.Context, v view, r fhir.Request) (fhir.Respon
 	if err != nil {
 		return fhir.Response{}, err
 	}
-	return current(r, found), nil
+	return e.current(r, found)
 }
 
-func current(r fhir.Request, found store.Version) fhir.Response {
+// current answers with a version, cut where _summary or _elements say so.
+func (e *Engine) current(r fhir.Request, found store.Version) (fhir.Response, error) {
 	answer := fhir.Response{Status: 200, ETag: strconv.FormatInt(found.Number, 10), LastModified: found.Time}
 	if has(r, found) {
 		answer.Status = 304
-		return answer
+		return answer, nil
 	}
 	answer.Resource = stamped(found)
-	return answer
+	if len(r.Query) == 0 {
+		return answer, nil
+	}
+	cut, err := e.cuts.Read(r.Query)
+	if err == nil && !cut.Whole() {
+		answer.Resource = fhir.Stored(cut.Append(nil, answer.Resource.Raw()))
+	}
+	return answer, err
+}
+
+// formOf is how the entries of a page are written under a cut; nil: whole.
+func formOf(cut subset.Cut) func([]byte, store.Version) []byte {
+	if cut.Whole() {
+		return nil
+	}
+	var whole []byte
+	return func(dst []byte, v store.Version) []byte {
+		whole = fhir.AppendStamped(whole[:0], v.Raw, v.Number, v.Time)
+		return cut.Append(dst, whole)
+	}
 }
 
 // has says whether the caller's copy is as new as what was found. If-None-Match

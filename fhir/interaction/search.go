@@ -6,6 +6,7 @@ import (
 
 	"candela/fhir"
 	"candela/fhir/interaction/page"
+	"candela/fhir/interaction/subset"
 	"candela/fhir/search"
 	"candela/store"
 )
@@ -77,6 +78,10 @@ func (e *Engine) search(ctx context.Context, v view, r fhir.Request) (fhir.Respo
 	if err != nil {
 		return fhir.Response{}, err
 	}
+	cut, err := e.cutOf(s)
+	if err != nil {
+		return fhir.Response{}, err
+	}
 	if s.Query.Total && mark.Total < 0 {
 		if mark.Total, err = count(ctx, v, s.Query); err != nil {
 			return fhir.Response{}, err
@@ -99,14 +104,24 @@ func (e *Engine) search(ctx context.Context, v view, r fhir.Request) (fhir.Respo
 	if err := e.links(ctx, out, r, s, found, mark); err != nil {
 		return fhir.Response{}, err
 	}
+	out.Form = formOf(cut)
 	for _, one := range found.Versions {
 		out.Match(one, "match")
 	}
+	out.Form = formOf(cut.Included())
 	for _, one := range more.versions {
 		out.Match(one, "include")
 	}
 	out.Outcome(append(s.Warnings, more.warnings...))
 	return fhir.Response{Status: 200, Body: out.Bytes()}, nil
+}
+
+// cutOf is what the search leaves of its resources.
+func (e *Engine) cutOf(s search.Search) (subset.Cut, error) {
+	if s.CountOnly() || s.Summary == "" && s.Elements == nil {
+		return subset.Cut{}, nil
+	}
+	return e.cuts.Cut(s.Summary, s.Elements)
 }
 
 // count is the exact number of matches.

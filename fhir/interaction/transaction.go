@@ -60,24 +60,26 @@ func decidedAt(writes []*write, index int) bool {
 // refuses one identity in two writes.
 func (e *Engine) resolve(ctx context.Context, v view, entries []*entry) ([]*write, error) {
 	var writes []*write
-	resolvers := []func(context.Context, view, fhir.Request) (*write, error){e.resolveDelete, e.resolveCreate, e.resolveReplace}
+	resolvers := []resolver{e.resolveDelete, e.resolveCreate, e.resolveReplace}
 	twice := map[store.Key]bool{}
 	for rank, resolve := range resolvers {
 		for _, x := range entries {
 			if x.rank() != rank {
 				continue
 			}
-			w, err := resolve(ctx, v, x.req)
+			some, err := resolve(ctx, v, x.req)
 			if err != nil {
 				return nil, inEntry(x.index, err)
 			}
-			w.index = x.index
-			if twice[w.op.Key] {
-				return nil, inEntry(x.index, fhir.Errorf(400, fhir.CodeDuplicate, "two entries of the transaction write the same resource"))
+			for _, w := range some {
+				w.index = x.index
+				if twice[w.op.Key] {
+					return nil, inEntry(x.index, fhir.Errorf(400, fhir.CodeDuplicate, "two entries of the transaction write the same resource"))
+				}
+				// A create that found its resource writes nothing: others may.
+				twice[w.op.Key] = w.op.Key.ID != "" && (rank == 0 || !w.idle)
 			}
-			// A create that found its resource writes nothing: others may.
-			twice[w.op.Key] = w.op.Key.ID != "" && (rank == 0 || !w.idle)
-			writes = append(writes, w)
+			writes = append(writes, some...)
 		}
 	}
 	return writes, nil

@@ -140,9 +140,11 @@ func (e *Engine) toPatch(ctx context.Context, v view, r fhir.Request) (store.Ver
 
 // resolveReplace is PUT or PATCH: of a transaction's entries both are done in
 // one go.
-func (e *Engine) resolveReplace(ctx context.Context, v view, r fhir.Request) (*write, error) {
+func (e *Engine) resolveReplace(ctx context.Context, v view, r fhir.Request) ([]*write, error) {
+	does := e.resolveUpdate
 	if r.Interaction == fhir.Patch {
-		return e.resolvePatch(ctx, v, r)
+		does = e.resolvePatch
 	}
-	return e.resolveUpdate(ctx, v, r)
+	w, err := does(ctx, v, r)
+	return []*write{w}, err
 }

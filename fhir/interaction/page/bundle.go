@@ -11,7 +11,9 @@ import (
 // Bundle is a Bundle being written as bytes: first total, then links, then
 // entries.
 type Bundle struct {
-	Base    string // the server's base URL
+	Base string // the server's base URL
+	// Form appends a version as it leaves the server; nil: whole.
+	Form    func(dst []byte, v store.Version) []byte
 	out     []byte
 	links   int
 	entries int
@@ -80,6 +82,10 @@ func (b *Bundle) fullURL(k store.Key) {
 
 func (b *Bundle) stamped(v store.Version) {
 	b.member("resource")
+	if b.Form != nil {
+		b.out = b.Form(b.out, v)
+		return
+	}
 	b.out = fhir.AppendStamped(b.out, v.Raw, v.Number, v.Time)
 }
 
