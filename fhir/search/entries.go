@@ -49,6 +49,11 @@ func (r *Registry) Entries(res fhir.Resource) ([]store.Entry, error) {
 			return nil, unreadable(p, err)
 		}
 	}
+	for _, p := range t.hidden {
+		if err := x.param(p); err != nil {
+			return nil, unreadable(p, err)
+		}
+	}
 	return slices.Clone(x.entries), nil
 }
 

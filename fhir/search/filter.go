@@ -130,6 +130,31 @@ func (f *filters) has(types []string, text, value string, depth int) (store.Expr
 	return store.Has{Type: parts[0], Param: p.Code, Of: of}, true, nil
 }
 
+// list reads the ids of Lists: their items, but those that they mark as deleted.
+func (f *filters) list(_ []string, value string) (store.Expr, error) {
+	ids := strings.Split(value, ",")
+	if len(ids) > maxOr {
+		return nil, fhir.Errorf(400, fhir.CodeTooCostly, "search parameter _list has more than %d values", maxOr)
+	}
+	var union store.Or
+	for _, id := range ids {
+		id = strings.TrimPrefix(id, "List/")
+		if !fhir.ValidID(id) {
+			return nil, invalid("_list", "ids of List resources, joined by commas; functional lists ($current-…) are not supported")
+		}
+		of := store.Test{Param: store.ParamID, Cond: store.Cond{How: store.Is, Space: "List", Name: id}}
+		f.tests++
+		union = append(union, store.And{
+			store.Has{Type: "List", Param: listed, Of: of},
+			store.Not{Of: store.Has{Type: "List", Param: struck, Of: of}},
+		})
+	}
+	if len(union) == 1 {
+		return union[0], nil
+	}
+	return union, nil
+}
+
 // test gives the expression of a parameter that stands at the end of its name.
 func (f *filters) test(types []string, p *Param, name, modifier, value string) (store.Expr, error) {
 	if !checkEscapes(value) {

@@ -37,6 +37,7 @@ type Search struct {
 	Count       int    // page size; 0: no entries, the total only
 	Summary     string // _summary as given: true, text, data, count, false or ""
 	Elements    []string
+	Explain     bool         // _explain=true, a parameter of ours: tell how the search was answered
 	Bare        []Bare       // ids without a type that may be ambiguous
 	Used        fhir.Params  // what was used, for the self link; the effective _count is always in it
 	Warnings    []fhir.Issue // about what was ignored
@@ -137,8 +138,8 @@ func (s *parsing) one(p fhir.Param) error {
 		}
 		return read(s, p)
 	}
-	if p.Name == "_filter" {
-		x, err := s.logic(s.types, p.Value)
+	if read := selecting(p.Name); read != nil {
+		x, err := read(&s.filters, s.types, p.Value)
 		if err != nil {
 			return err
 		}
@@ -158,6 +159,17 @@ func (s *parsing) one(p fhir.Param) error {
 	}
 	s.where = append(s.where, x)
 	s.out.Used = append(s.out.Used, p)
+	return nil
+}
+
+// selecting is the reader of a parameter that selects and is none of a type's.
+func selecting(name string) func(*filters, []string, string) (store.Expr, error) {
+	switch name {
+	case "_filter":
+		return (*filters).logic
+	case "_list":
+		return (*filters).list
+	}
 	return nil
 }
 
@@ -248,6 +260,8 @@ func result(name string) func(*parsing, fhir.Param) error {
 		return (*parsing).elements
 	case "_include", "_revinclude":
 		return (*parsing).include
+	case "_explain":
+		return (*parsing).explain
 	case "_format", "_pretty":
 		return (*parsing).keep
 	case "_contained":
@@ -324,6 +338,14 @@ func (s *parsing) elements(p fhir.Param) error {
 	return s.keep(p)
 }
 
+func (s *parsing) explain(p fhir.Param) error {
+	if p.Value != "true" && p.Value != "false" {
+		return invalid(p.Name, "true or false")
+	}
+	s.out.Explain = p.Value == "true"
+	return s.keep(p)
+}
+
 func (s *parsing) contained(p fhir.Param) error {
 	if p.Value != "false" {
 		return fhir.Errorf(400, fhir.CodeNotSupported, "search parameter _contained: only false is supported")
@@ -366,27 +388,55 @@ func (s *parsing) include(p fhir.Param) error {
 		return fhir.Errorf(400, fhir.CodeNotSupported, "search parameter %s: modifier %s is not supported; it takes iterate", name, quoteName(modifier))
 	}
 	parts := strings.Split(p.Value, ":")
-	if slices.Contains(parts, "*") {
-		return fhir.Errorf(400, fhir.CodeNotSupported, "search parameter %s: * is not supported; name the parameters", name)
+	if p.Value == "*" && name == "_include" && !modified {
+		parts = []string{"", "*"}
 	}
 	if len(parts) < 2 || len(parts) > 3 {
-		return invalid(p.Name, "use Type:parameter or Type:parameter:TargetType")
+		return invalid(p.Name, "use Type:parameter, Type:parameter:TargetType, Type:*, or * in _include alone")
 	}
-	inc := Include{Type: parts[0], Param: parts[1], Iterate: modified}
-	by, ok := s.Param(inc.Type, inc.Param)
-	if !ok || by.Type != Reference {
-		return invalid(p.Name, "that type has no such reference parameter")
+	found, err := s.included(p.Name, parts)
+	if err != nil {
+		return err
 	}
-	if len(parts) == 3 {
-		if inc.Target = parts[2]; !slices.Contains(by.Targets, inc.Target) {
-			return invalid(p.Name, "that parameter does not point to the target type")
-		}
+	for i := range found {
+		found[i].Iterate = modified
 	}
 	if name == "_include" {
-		s.out.Includes = append(s.out.Includes, inc)
+		s.out.Includes = append(s.out.Includes, found...)
 	} else {
-		s.out.RevIncludes = append(s.out.RevIncludes, inc)
+		s.out.RevIncludes = append(s.out.RevIncludes, found...)
 	}
 	s.out.Used = append(s.out.Used, p)
 	return nil
+}
+
+// included turns [type, parameter, target] into includes; the parameter * is
+// every reference of the type, and no type those that are searched for.
+func (s *parsing) included(name string, parts []string) ([]Include, error) {
+	types, target := parts[:1], ""
+	if types[0] == "" {
+		if types = s.types; len(types) == 0 {
+			return nil, invalid(name, "* needs types; name them with _type")
+		}
+	}
+	if len(parts) == 3 {
+		target = parts[2]
+	}
+	var out []Include
+	for _, typ := range types {
+		for _, by := range s.Params(typ) {
+			if by.Type != Reference || parts[1] != "*" && parts[1] != by.Code {
+				continue
+			}
+			if target == "" || slices.Contains(by.Targets, target) {
+				out = append(out, Include{Type: typ, Param: by.Code, Target: target})
+			} else if parts[1] != "*" {
+				return nil, invalid(name, "that parameter does not point to the target type")
+			}
+		}
+	}
+	if len(out) == 0 && parts[0] != "" {
+		return nil, invalid(name, "that type has no such reference parameter")
+	}
+	return out, nil
 }

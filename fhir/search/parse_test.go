@@ -87,6 +87,11 @@ func TestCompartment(t *testing.T) {
 func TestLimits(t *testing.T) {
 	r := registry(t)
 	many := func(n int) string { return strings.TrimSuffix(strings.Repeat("x,", n), ",") }
+	for _, query := range []string{"Observation?code=" + many(10_000), "Patient?_list=" + many(10_000), "Observation?code=x&code:not=" + many(10_000),
+		"Patient?_filter=" + strings.Repeat("(", 10_000), "Patient?_filter=" + strings.Repeat("name+eq+x+or+", 1_000) + "name+eq+x"} {
+		_, err := parseURL(r, query, Options{})
+		checkCode(t, err, fhir.CodeTooCostly)
+	}
 	if _, err := parseURL(r, "Observation?code="+many(100), Options{}); err != nil {
 		t.Errorf("100 values are refused: %v", err)
 	}
@@ -108,12 +113,40 @@ func checkCode(t *testing.T, err error, code string) {
 	}
 }
 
+// T60-T62: what other servers hand to their database, or to a regular expression,
+// is a literal here, an unknown name or a 400; nothing matches all.
+func TestHostileQueries(t *testing.T) {
+	r := registry(t)
+	entries := allEntries(t, r, resource(t, `{"resourceType":"Patient","id":"p","identifier":[{"value":"7"}],"birthDate":"2000-01-01","name":[{"family":"Bob"}]}`))
+	for _, query := range []string{
+		`identifier=[$gt]`, `identifier={"$ne":null}`, `identifier={"$gt":""}`, `_id={"$ne":null}`, `_id[$ne]=x`, `identifier[$gt]=`, `identifier[$gt]=0`,
+		`birthdate[0][$gt]=1900`, `birthdate[$gt]=1900`, `$where=1`, `toString=1`, `__proto__=1`, `constructor=1`, `a.b=1`, `name.__proto__=x`,
+		`name=.*`, `name:contains=.*`, `name:exact=.*`, `name=^(a+)+$`, `name:contains=^(a+)+$`, `name=` + strings.Repeat("(", 10_000), `name:regex=.*`,
+		`_filter=$where eq 1`, `_filter=name eq ".*"`, `_filter=identifier eq {$ne:null}`, `_has:$where:x:y=1`, `_has:Patient:__proto__:y=1`,
+		`_sort=$where`, `_include=$where:x`, `_type=$where`, `name=%00`, `identifier=%00`, `_elements=__proto__`, `family:missing=$ne`, `_list=$where`,
+	} {
+		s, err := parseURL(r, "Patient?"+query, Options{Strict: true})
+		var own *fhir.Error
+		if err != nil {
+			if !errors.As(err, &own) || own.Status != 400 {
+				t.Errorf("%.60s: %v", query, err)
+			}
+			continue
+		}
+		if met, err := store.Holds(s.Query.Where, entries); s.Query.Where != nil && (err != nil || met) {
+			t.Errorf("%.60s matches: %v, %v", query, met, err)
+		}
+	}
+}
+
 // Refusals name the parameter and never repeat the value.
 func TestRefusalsDoNotRepeatValues(t *testing.T) {
 	r := registry(t)
 	for _, query := range []string{"Patient?birthdate=secret", "Patient?name=secret\\x", "Observation?value-quantity=9secret", "Observation?subject=secret secret",
 		"Patient?_count=secret", "Observation?code-value-quantity=secret", "Patient?gender:missing=secret", "Location?near=secret|secret", "Patient?_total=secret",
-		"Patient?identifier:of-type=secret", "Observation?subject:Patient=secret/secret"} {
+		"Patient?identifier:of-type=secret", "Observation?subject:Patient=secret/secret",
+		"Patient?_filter=secret", `Patient?_filter=name eq "secret`, "Patient?_filter=birthdate eq secret", "Patient?_list=secret/secret",
+		"Observation?subject:below=http://secret"} {
 		_, err := parseURL(r, query, Options{})
 		if err == nil || strings.Contains(err.Error(), "secret") {
 			t.Errorf("%s: %v", query, err)

@@ -51,6 +51,7 @@ type typeParams struct {
 	once sync.Once
 
 	params  []*Param
+	hidden  []*Param // have entries, but no name that a search could give
 	byCode  map[string]*Param
 	heads   []string // root members that params look at; their index is a bit of Param.need
 	refused []Unsupported
@@ -176,8 +177,24 @@ func (r *Registry) compileType(t *typeParams) {
 		t.byCode[p.Code] = p
 		t.params = append(t.params, p)
 	}
+	for i := range hidden {
+		if p, err := r.compile(t.name, &hidden[i]); err == nil && slices.Contains(hidden[i].Base, t.name) {
+			t.hidden = append(t.hidden, p)
+		}
+	}
 	r.assignRoles(t)
 	t.assignBits()
+}
+
+// The parameters of List that _list asks: its items, and those it has struck out.
+const (
+	listed = "item"
+	struck = "item:deleted"
+)
+
+// hidden are definitions that special parameters need beside those of R4.
+var hidden = [...]r4.SearchParameter{
+	{Code: struck, Type: "reference", Base: []string{"List"}, Expression: "List.entry.where(deleted = true).item"},
 }
 
 func (t *typeParams) refuse(def *r4.SearchParameter, reason string) {

@@ -279,6 +279,9 @@ func showSearch(s Search) string {
 	for _, b := range s.Bare {
 		out = append(out, fmt.Sprintf("bare %s=%s of %d", b.Param, b.ID, len(b.Types)))
 	}
+	if s.Explain {
+		out = append(out, "explain")
+	}
 	if s.Query.Total {
 		out = append(out, "total")
 	}
