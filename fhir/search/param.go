@@ -158,10 +158,24 @@ func (r *Registry) compileParts(p *Param, def *r4.SearchParameter) error {
 		}
 		p.parts = append(p.parts, one)
 	}
+	untangle(p.parts)
 	if len(p.parts) < 2 || len(p.parts) > maxParts {
 		return refusal("the composite has %d components, not 2 to %d", len(p.parts), maxParts)
 	}
 	return nil
+}
+
+// untangle gives two components each other's definition where only that fits
+// their expressions: R4 publishes DocumentReference-relationship so.
+func untangle(parts []part) {
+	if len(parts) != 2 {
+		return
+	}
+	a, b := &parts[0].param, &parts[1].param
+	if a.Type == Reference && b.Type != Reference && !slices.Contains(a.shape.types, "Reference") && b.shape.only("Reference") {
+		a.shape, b.shape = b.shape, a.shape
+		*a, *b = *b, *a
+	}
 }
 
 func merge(a, b shape) shape {

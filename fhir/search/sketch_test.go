@@ -102,7 +102,7 @@ func (g sketcher) path(typ string, steps []string, leaf func(string) string) str
 		call, argument, _ := strings.Cut(strings.TrimSuffix(rest[0], ")"), "(")
 		switch call {
 		case "as", "ofType":
-			i = g.cast(types, normalise("as(" + argument + ")"), i)
+			i = g.cast(types, normalise("as("+argument+")"), i)
 		case "where":
 			extra = append(extra, g.where(argument))
 		}
