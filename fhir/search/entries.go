@@ -49,6 +49,9 @@ func (r *Registry) Entries(res fhir.Resource) ([]store.Entry, error) {
 			return nil, unreadable(p, err)
 		}
 	}
+	if r.words {
+		x.entries = appendWords(x.entries, res.Root())
+	}
 	for _, p := range t.hidden {
 		if err := x.param(p); err != nil {
 			return nil, unreadable(p, err)

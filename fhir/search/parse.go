@@ -169,6 +169,10 @@ func selecting(name string) func(*filters, []string, string) (store.Expr, error)
 		return (*filters).logic
 	case "_list":
 		return (*filters).list
+	case "_text":
+		return (*filters).inText
+	case "_content":
+		return (*filters).inContent
 	}
 	return nil
 }

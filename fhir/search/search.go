@@ -33,6 +33,7 @@ type Registry struct {
 	work  sync.Pool // *extraction
 	stray []Unsupported
 	codes map[string]bool // codes of all definitions
+	words bool            // _text and _content are indexed
 	every *typeParams     // the parameters of the abstract Resource, for searches over all types
 }
 
@@ -75,6 +76,15 @@ func New(spec *r4.Spec, bases ...string) (*Registry, error) {
 		r.enlist(&defs[i])
 	}
 	return r, nil
+}
+
+// Words lets Entries index the words of narratives and of all strings, which
+// _text and _content then find. It costs an entry and a key for each different
+// word of each resource. Call it before the registry is used; resources indexed
+// before are not found by words.
+func (r *Registry) Words() *Registry {
+	r.words = true
+	return r
 }
 
 // enlist puts a definition under each concrete type that it is for.

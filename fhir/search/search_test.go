@@ -164,9 +164,13 @@ func showValue(v store.Value) string {
 
 // TestMatch: the resources of a case, then lines "Type?query => names of the
 // resources that match" or "=> 400 words of the refusal".
-func TestMatch(t *testing.T) {
-	r := registry(t)
-	cases(t, "match", func(t *testing.T, a *txtar.Archive) {
+func TestMatch(t *testing.T) { testMatch(t, registry(t), "match") }
+
+// TestWords is the same with an index of words.
+func TestWords(t *testing.T) { testMatch(t, registry(t).Words(), "words") }
+
+func testMatch(t *testing.T, r *Registry, folder string) {
+	cases(t, folder, func(t *testing.T, a *txtar.Archive) {
 		entries := map[string][]store.Entry{}
 		for _, f := range a.Files {
 			if name, ok := strings.CutSuffix(f.Name, ".json"); ok {

@@ -1,6 +1,7 @@
 package search
 
 import (
+	"html"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -189,4 +190,106 @@ func appendPlain(out []byte, r rune) []byte {
 		return append(out, 'i')
 	}
 	return utf8.AppendRune(out, r)
+}
+
+// The parameters of words.
+const (
+	inNarrative = "_text"
+	inAll       = "_content"
+)
+
+// Limits of the word index: different words of a resource, and bytes of one;
+// longer ones are data, not language.
+const (
+	maxWords   = 5000
+	maxWordLen = 48
+)
+
+// appendWords adds each different word of the narrative and of all strings.
+func appendWords(dst []store.Entry, root fhir.Node) []store.Entry {
+	w := words{entries: dst, seen: map[string]bool{}}
+	w.param = inNarrative
+	w.text(root.Path("text", "div").Text(), true)
+	w.param = inAll
+	clear(w.seen)
+	w.node(root, "")
+	return w.entries
+}
+
+type words struct {
+	param   string
+	entries []store.Entry
+	seen    map[string]bool
+}
+
+func (w *words) node(n fhir.Node, member string) {
+	switch n.Kind() {
+	case fhir.Object:
+		for name, one := range n.Members() {
+			w.node(one, name)
+		}
+	case fhir.Array:
+		for one := range n.Elements() {
+			w.node(one, member)
+		}
+	case fhir.String:
+		w.text(n.Text(), member == "div")
+	default: // numbers and booleans are no words
+	}
+}
+
+func (w *words) text(s string, markup bool) {
+	if markup {
+		s = withoutTags(s)
+	}
+	for word := range strings.FieldsSeq(fold(s)) {
+		if len(word) > maxWordLen || w.seen[word] || len(w.seen) >= maxWords {
+			continue
+		}
+		w.seen[word] = true
+		w.entries = append(w.entries, store.Entry{Param: w.param, Value: store.Value{Kind: store.Text, Text: word}})
+	}
+}
+
+// withoutTags is the text of XHTML: each tag is a space.
+func withoutTags(s string) string {
+	var out strings.Builder
+	for s != "" {
+		text, rest, found := strings.Cut(s, "<")
+		out.WriteString(html.UnescapeString(text))
+		if !found {
+			break
+		}
+		out.WriteByte(' ')
+		_, s, _ = strings.Cut(rest, ">")
+	}
+	return out.String()
+}
+
+// inText and inContent read _text and _content: alternatives between commas,
+// each of words that must all be there, whole.
+func (f *filters) inText(_ []string, value string) (store.Expr, error) {
+	return f.allWords(inNarrative, value)
+}
+
+func (f *filters) inContent(_ []string, value string) (store.Expr, error) {
+	return f.allWords(inAll, value)
+}
+
+func (f *filters) allWords(param, value string) (store.Expr, error) {
+	if !f.words {
+		return nil, fhir.Errorf(400, fhir.CodeNotSupported, "search parameter %s: this server keeps no index of words", param)
+	}
+	var union store.Or
+	for _, one := range split(value, ',') {
+		var all store.And
+		for word := range strings.FieldsSeq(fold(one)) {
+			all = append(all, store.Test{Param: param, Cond: store.Cond{How: store.Whole, Text: word}})
+		}
+		if f.tests += len(all); len(all) == 0 || len(all) > maxOr || len(union) >= maxOr || f.tests > maxTests {
+			return nil, invalid(param, "1 to %d words, or as many alternatives joined by commas", maxOr)
+		}
+		union = append(union, all)
+	}
+	return union, nil
 }
