@@ -112,10 +112,7 @@ func tokens(codings []value) (string, error) {
 	for _, v := range codings {
 		token := v.text
 		if v.node.Exists() {
-			token = escape(v.node.Get("system").Text()) + "|" + escape(v.node.Get("code").Text())
-			if v.node.Get("system").Text() == "" {
-				token = escape(v.node.Get("code").Text())
-			}
+			token = tokenOf(v.node)
 		}
 		if token == "" {
 			return "", invalid("type", "a Coding with a code")

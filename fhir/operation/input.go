@@ -68,12 +68,20 @@ func (in inputs) number(name string, otherwise, limit int) int {
 	return min(n, limit)
 }
 
-// params are the values as URL parameters, in the order of the definition.
+// params are the values as URL parameters, in the order of the definition; fromURL
+// reads them back.
 func (in inputs) params(d []param) fhir.Params {
 	var out fhir.Params
 	for _, p := range d {
 		for _, v := range in.values[p.name] {
-			out = append(out, fhir.Param{Name: p.name, Value: v.text})
+			text := v.text
+			switch {
+			case v.node.Exists():
+				text = tokenOf(v.node)
+			case p.kind != "Coding":
+				text = escape(text)
+			}
+			out = append(out, fhir.Param{Name: p.name, Value: text})
 		}
 	}
 	return out
@@ -126,9 +134,12 @@ func (d *definition) fromURL(in *inputs, q fhir.Param) error {
 	}
 	texts := []string{q.Value}
 	if p.max == many {
-		texts = strings.Split(q.Value, ",")
+		texts = split(q.Value)
 	}
 	for _, t := range texts {
+		if p.kind != "Coding" {
+			t = unescape(t)
+		}
 		if err := in.add(p, value{text: t}); err != nil {
 			return err
 		}
@@ -266,4 +277,41 @@ func statusOf(err error) int {
 	default:
 		return 500
 	}
+}
+
+// tokenOf is a Coding as a search value.
+func tokenOf(coding fhir.Node) string {
+	token := escape(coding.Get("code").Text())
+	if system := coding.Get("system").Text(); system != "" {
+		token = escape(system) + "|" + token
+	}
+	return token
+}
+
+// escape makes text a part of a search value (R4 search, escaping).
+func escape(text string) string {
+	if !strings.ContainsAny(text, `\,$|`) {
+		return text
+	}
+	return strings.NewReplacer(`\`, `\\`, ",", `\,`, "$", `\$`, "|", `\|`).Replace(text)
+}
+
+func unescape(text string) string {
+	return strings.NewReplacer(`\\`, `\`, `\,`, ",", `\$`, "$", `\|`, "|").Replace(text)
+}
+
+// split cuts a value at each comma that no backslash escapes.
+func split(text string) []string {
+	var out []string
+	from := 0
+	for i := 0; i < len(text); i++ {
+		switch text[i] {
+		case '\\':
+			i++
+		case ',':
+			out = append(out, text[from:i])
+			from = i + 1
+		}
+	}
+	return append(out, text[from:])
 }

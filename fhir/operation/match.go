@@ -6,6 +6,7 @@ import (
 	"math"
 	"slices"
 	"strconv"
+	"strings"
 
 	"candela/fhir"
 	"candela/fhir/interaction/page"
@@ -26,9 +27,9 @@ const (
 // match answers Patient/$match: patients that may be the one given, best first,
 // with the score as a probability, the grade (extension match-grade) and what
 // each field added or took (extension match-weight: field, comparison and
-// weight in bits; see score.go). Candidates come from searches that any true
-// match is likely to meet in one: same identifier, phone or e-mail; name and
-// birth date; family and given name; birth date and given name.
+// weight in bits; see score.go). Candidates come from searches of which a true
+// match is likely to meet one: same identifier, phone or e-mail; a name and the
+// birth date or its year; both names.
 func (c *Catalog) match(ctx context.Context, a call) (fhir.Response, error) {
 	given := a.in.node("resource")
 	if given.Kind() != fhir.Object || given.Get("resourceType").Text() != a.Type {
@@ -86,12 +87,18 @@ func (p person) blocks() []fhir.Params {
 	for _, t := range slices.Concat(p.phones, p.emails) {
 		out = append(out, fhir.Params{{Name: "telecom", Value: escape(t.raw)}})
 	}
+	year := p.birth[:min(len(p.birth), 4)]
 	for _, n := range p.names {
-		family, given := fhir.Param{Name: "family", Value: escape(prefix(n.family))}, fhir.Param{Name: "given", Value: escape(prefix(n.given))}
-		born := fhir.Param{Name: "birthdate", Value: p.birth}
-		for _, pair := range [][2]fhir.Param{{family, born}, {given, born}, {family, given}} {
+		family, given := n.family, n.given
+		for _, pair := range [][2]fhir.Param{
+			{{Name: "family", Value: prefix(family, 4)}, {Name: "birthdate", Value: p.birth}},
+			{{Name: "given", Value: prefix(given, 3)}, {Name: "birthdate", Value: p.birth}},
+			{{Name: "family", Value: prefix(family, 8)}, {Name: "given", Value: prefix(given, 2)}},
+			{{Name: "family", Value: prefix(family, 4)}, {Name: "birthdate", Value: year}},
+			{{Name: "family", Value: prefix(family, 3)}, {Name: "given", Value: prefix(given, 3)}},
+		} {
 			if pair[0].Value != "" && pair[1].Value != "" {
-				out = append(out, fhir.Params{pair[0], pair[1]})
+				out = append(out, pair[:])
 			}
 		}
 	}
@@ -100,9 +107,9 @@ func (p person) blocks() []fhir.Params {
 
 // prefix is the first letters of a name: string search finds what starts so,
 // and so also what is misspelled behind them.
-func prefix(name string) string {
+func prefix(name string, letters int) string {
 	r := []rune(name)
-	return string(r[:min(len(r), 4)])
+	return escape(strings.TrimSpace(string(r[:min(len(r), letters)])))
 }
 
 // result is one candidate with its score.

@@ -99,25 +99,16 @@ func codesOf(in inputs) ([]string, error) {
 		out = append(out, escape(system)+"|"+escape(code))
 	}
 	for _, v := range in.values["coding"] {
-		if !v.node.Exists() {
+		if v.node.Exists() {
+			out = append(out, tokenOf(v.node))
+		} else {
 			out = append(out, v.text)
-			continue
 		}
-		token := escape(v.node.Get("code").Text())
-		if s := v.node.Get("system").Text(); s != "" {
-			token = escape(s) + "|" + token
-		}
-		out = append(out, token)
 	}
 	if len(out) == 0 || slices.Contains(out, "") {
 		return nil, fhir.Errorf(400, fhir.CodeRequired, "$stats needs a code (with its system), or a coding")
 	}
 	return out, nil
-}
-
-// escape makes text a part of a search value.
-func escape(text string) string {
-	return strings.NewReplacer(`\`, `\\`, ",", `\,`, "$", `\$`, "|", `\|`).Replace(text)
 }
 
 // population is the condition of subject, time and status, and the time as JSON.
@@ -158,7 +149,10 @@ func (c *Catalog) measure(ctx context.Context, a call, code string, where store.
 	if err != nil {
 		return nil, err
 	}
-	m := &measured{code: code}
+	m, keep := &measured{code: code}, 0
+	if a.in.yes("include") {
+		keep = a.in.number("limit", maxRows, maxRows)
+	}
 	q := store.Query{Types: []string{a.Type}, Where: sum(where, by.Where), Count: pageSize}
 	for {
 		found, err := a.Find(ctx, q)
@@ -166,7 +160,7 @@ func (c *Catalog) measure(ctx context.Context, a call, code string, where store.
 			return nil, err
 		}
 		for _, v := range found.Versions {
-			if err := m.take(v, a.in.yes("include")); err != nil {
+			if err := m.take(v, keep); err != nil {
 				return nil, err
 			}
 		}
@@ -180,9 +174,9 @@ func (c *Catalog) measure(ctx context.Context, a call, code string, where store.
 }
 
 // take adds the value of an observation, or of its component that has the code.
-func (m *measured) take(v store.Version, keep bool) error {
+func (m *measured) take(v store.Version, keep int) error {
 	root := fhir.Stored(v.Raw).Root()
-	if keep {
+	if len(m.source) < keep {
 		m.source = append(m.source, v)
 	}
 	m.total++
@@ -276,12 +270,11 @@ func (m *measured) codingOrAsked() []byte {
 	if !ok {
 		system, code = "", m.code
 	}
-	plain := strings.NewReplacer(`\\`, `\`, `\,`, ",", `\$`, "$", `\|`, "|")
 	out := []byte{'{'}
 	if system != "" {
-		out = append(append(append(out, `"system":`...), fhir.Quote(plain.Replace(system))...), ',')
+		out = append(append(append(out, `"system":`...), fhir.Quote(unescape(system))...), ',')
 	}
-	return append(append(append(out, `"code":`...), fhir.Quote(plain.Replace(code))...), '}')
+	return append(append(append(out, `"code":`...), fhir.Quote(unescape(code))...), '}')
 }
 
 // component writes the value of one statistic, or that there is none.
