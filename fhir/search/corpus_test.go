@@ -73,7 +73,7 @@ func checkEntry(t *testing.T, r *Registry, typ string, e store.Entry) {
 	}
 	want := map[Kind]store.Kind{Number: store.Range, Date: store.Range, Quantity: store.Range, String: store.Text, Token: store.Code,
 		Reference: store.Link, Composite: store.Tuple, URI: store.URI, Special: store.Place}[p.Type]
-	if e.Param != code && e.Param != struck {
+	if e.Param != code && e.Param != struck || p.phonetic {
 		want = store.Code
 	}
 	if e.Kind != want {
@@ -101,7 +101,7 @@ func TestEveryTokenAndReferenceIsFoundByItsOwnValue(t *testing.T) {
 		}
 		for _, e := range entries {
 			value, ok := valueOf(e)
-			if !ok || e.Param == struck { // no search names it
+			if !ok || e.Param == struck || e.Param == "phonetic" { // no search names it, or it is no word but a sound
 				continue
 			}
 			asked++

@@ -228,7 +228,11 @@ func (x *extraction) appendValues(dst []store.Value, p *Param, item fhirpath.Ite
 	case Reference:
 		return x.link(dst, item)
 	case String:
-		return x.text(dst, item)
+		from := len(dst)
+		if dst = x.text(dst, item); p.phonetic {
+			return sounds(dst, from)
+		}
+		return dst
 	case URI:
 		return x.uri(dst, item)
 	case Date:

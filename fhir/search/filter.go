@@ -172,12 +172,12 @@ func (f *filters) test(types []string, p *Param, name, modifier, value string) (
 	}
 	var union store.Or
 	for _, v := range values {
-		if p.Type == Reference && (modifier == "below" || modifier == "above") {
-			x, err := f.hierarchy(p, name, modifier, unescape(v))
-			if err != nil {
-				return nil, err
-			}
-			union = append(union, x...)
+		x, special, err := f.special(p, name, modifier, v)
+		if err != nil {
+			return nil, err
+		}
+		if special {
+			union = append(union, x)
 			continue
 		}
 		param, conds, err := f.modified(types, p, name, modifier, v)
@@ -199,6 +199,21 @@ func (f *filters) test(types []string, p *Param, name, modifier, value string) (
 		return store.Not{Of: x}, nil
 	}
 	return x, nil
+}
+
+// special reads the values that are more than a condition on one entry.
+func (f *filters) special(p *Param, name, modifier, value string) (x store.Expr, special bool, err error) {
+	switch {
+	case p.Type == Reference && (modifier == "below" || modifier == "above"):
+		x, err = f.hierarchy(p, name, modifier, unescape(value))
+	case p.phonetic && modifier == "":
+		x, err = alike(p, name, unescape(value))
+	case p.phonetic:
+		err = unsupported(p, modifier)
+	default:
+		return nil, false, nil
+	}
+	return x, true, err
 }
 
 // roleOf is the role of p's entries named param with a value in space, where one

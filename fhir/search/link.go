@@ -150,14 +150,14 @@ func (r *Registry) upOf(typ string) string {
 
 // hierarchy reads the value of :below and :above: a reference to a resource of a
 // hierarchy, or with :below a canonical with the beginning of a version.
-func (f *filters) hierarchy(p *Param, name, modifier, value string) (store.Or, error) {
+func (f *filters) hierarchy(p *Param, name, modifier, value string) (store.Expr, error) {
 	if url, version, ok := strings.Cut(value, "|"); ok && modifier == "below" && p.versioned() {
 		to := f.linkTo(url)
 		c := store.Cond{How: store.Versioned, Space: to.Space, Name: to.Name, Text: version}
 		if version == "" {
 			return nil, invalid(name, "| needs a version behind it")
 		}
-		return store.Or{store.Test{Param: p.Code, Cond: c}}, nil
+		return store.Test{Param: p.Code, Cond: c}, nil
 	}
 	to, types := f.linkTo(value), p.Targets
 	switch {
@@ -174,8 +174,11 @@ func (f *filters) hierarchy(p *Param, name, modifier, value string) (store.Or, e
 			out = append(out, store.Tree{Param: p.Code, Type: typ, ID: to.Name, Up: up, Above: modifier == "above"})
 		}
 	}
-	if len(out) == 0 {
+	switch len(out) {
+	case 0:
 		return nil, unsupported(p, modifier)
+	case 1:
+		return out[0], nil
 	}
 	return out, nil
 }

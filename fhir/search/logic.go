@@ -127,7 +127,7 @@ func (f *filters) compare(types []string, p *Param, n *grammar.Node) (store.Expr
 		x, err := f.missing(p, p.Code, n.Value)
 		return store.Not{Of: x}, err
 	case "eq":
-		if p.Type == String {
+		if p.Type == String && !p.phonetic {
 			return f.worded(p, store.Whole, n.Value)
 		}
 		return f.test(types, p, p.Code, "", exactly(ranged, op, n.Value))
@@ -140,7 +140,7 @@ func (f *filters) compare(types []string, p *Param, n *grammar.Node) (store.Expr
 		x, err := f.compare(types, p, &equal)
 		return store.And{store.Test{Param: p.Code, Cond: store.Cond{How: store.Present}}, store.Not{Of: x}}, err
 	case "co", "sw", "ew":
-		if p.Type == String {
+		if p.Type == String && !p.phonetic {
 			return f.worded(p, map[string]store.How{"co": store.Contains, "sw": store.Leads, "ew": store.Ends}[op], n.Value)
 		}
 	case "gt", "lt", "ge", "le", "ap", "sa", "eb":

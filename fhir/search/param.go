@@ -41,6 +41,7 @@ type Param struct {
 	parts []part    // of a composite
 	// identifier and ofType name the entries that :identifier and :of-type look at.
 	identifier, ofType string
+	phonetic           bool // words are compared by their sound
 	below              bool // a reference into hierarchies, or to canonicals
 }
 
@@ -54,6 +55,9 @@ type part struct {
 func (p *Param) Modifiers() []string {
 	switch p.Type {
 	case String:
+		if p.phonetic {
+			return []string{"missing"}
+		}
 		return []string{"contains", "exact", "missing"}
 	case Token:
 		return []string{"missing", "not", "of-type", "text"}
@@ -80,9 +84,7 @@ func (r *Registry) compile(typ string, def *r4.SearchParameter) (*Param, error) 
 	if def.Expression == "" {
 		return nil, refusal("the definition has no expression")
 	}
-	if def.XPathUsage == "phonetic" {
-		return nil, refusal("phonetic matching is not built")
-	}
+	p.phonetic = def.XPathUsage == "phonetic" && p.Type == String
 	p.shape = shapeOf(r.spec, typ, def.Expression)
 	if p.shape.empty {
 		return nil, refusal("the expression never matches %s", typ)

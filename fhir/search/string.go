@@ -2,6 +2,7 @@ package search
 
 import (
 	"html"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -10,6 +11,7 @@ import (
 
 	"candela/fhir"
 	"candela/fhir/fhirpath"
+	"candela/fhir/search/phonetic"
 	"candela/store"
 )
 
@@ -46,6 +48,35 @@ func appendText(dst []store.Value, raw string) []store.Value {
 		return dst
 	}
 	return append(dst, store.Value{Kind: store.Text, Text: fold(raw), Raw: raw})
+}
+
+// sounds replaces texts by the sounds of their words.
+func sounds(dst []store.Value, from int) []store.Value {
+	texts := slices.Clone(dst[from:])
+	dst = dst[:from]
+	for _, v := range texts {
+		for word := range strings.FieldsSeq(v.Text) {
+			if key := phonetic.Key(word); key != "" {
+				dst = append(dst, store.Value{Kind: store.Code, Name: key})
+			}
+		}
+	}
+	return dst
+}
+
+// alike reads the value of a phonetic parameter: each of its words must sound
+// like one of the resource's.
+func alike(p *Param, name, value string) (store.Expr, error) {
+	var all store.And
+	for word := range strings.FieldsSeq(fold(value)) {
+		if key := phonetic.Key(word); key != "" && len(all) < maxParts {
+			all = append(all, store.Test{Param: p.Code, Cond: store.Cond{How: store.Named, Name: key}})
+		}
+	}
+	if len(all) == 0 {
+		return nil, invalid(name, "the value has no word with a sound")
+	}
+	return all, nil
 }
 
 // textConds compares folded text.
