@@ -21,6 +21,8 @@ import (
 // entries that its search parameters give.
 type sample struct{ rnd *rand.Rand }
 
+func newSample() *sample { return &sample{rand.New(rand.NewPCG(7, 7))} }
+
 func (s *sample) observation(patient int) store.Op {
 	id := fmt.Sprintf("%08x-%04x-4000-8000-%012x", s.rnd.Uint32(), s.rnd.Uint32()&0xffff, s.rnd.Uint64()&0xffffffffffff)
 	owner, encounter := fmt.Sprintf("patient-%d", patient), fmt.Sprintf("%d-%d", patient, s.rnd.IntN(30))
@@ -58,7 +60,7 @@ func (s *sample) observation(patient int) store.Op {
 // load puts n observations of n/100 patients in bundles and gives their keys.
 func load(b *testing.B, s *mongo.Store, n int) []store.Key {
 	b.Helper()
-	gen := &sample{rand.New(rand.NewPCG(7, 7))}
+	gen := newSample()
 	keys := make([]store.Key, 0, n)
 	for len(keys) < n {
 		ops := make([]store.Op, 0, 1000)
@@ -123,7 +125,7 @@ func BenchmarkCommit(b *testing.B) {
 	for _, size := range []int{1, 100, 1000} {
 		b.Run(fmt.Sprintf("bundle=%d", size), func(b *testing.B) {
 			s := open(b, mongotest.URI(b), mongo.Options{})
-			gen := &sample{rand.New(rand.NewPCG(7, 7))}
+			gen := newSample()
 			bundles := make([][]store.Op, b.N)
 			for i := range bundles {
 				for range size {
@@ -145,7 +147,7 @@ func BenchmarkCommit(b *testing.B) {
 // BenchmarkCreateParallel: single creates of 32 clients share counter round trips.
 func BenchmarkCreateParallel(b *testing.B) {
 	s := open(b, mongotest.URI(b), mongo.Options{})
-	gen := &sample{rand.New(rand.NewPCG(7, 7))}
+	gen := newSample()
 	ops := make([]store.Op, b.N)
 	for i := range ops {
 		ops[i] = gen.observation(i % 50)
@@ -166,7 +168,7 @@ func BenchmarkCreateParallel(b *testing.B) {
 
 func BenchmarkUpdate(b *testing.B) {
 	s := open(b, mongotest.URI(b), mongo.Options{})
-	gen := &sample{rand.New(rand.NewPCG(7, 7))}
+	gen := newSample()
 	op := gen.observation(1)
 	op.Action = store.Put
 	raw := op.Raw

@@ -6,9 +6,6 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"math/rand/v2"
-	"slices"
-	"sync"
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -19,16 +16,8 @@ import (
 	"candela/store/body"
 )
 
-const (
-	commitTime   = 15 * time.Second     // for a commit of one op
-	commitTimeOp = 5 * time.Millisecond // more for each op
-	commitMost   = 55 * time.Second     // MongoDB ends a transaction after 60
-	maxTries     = 100                  // of one commit that keeps losing races
-	maxOps       = 50_000               // what one transaction can write in its time
-)
-
-// timeFor is how long a commit of n ops may take.
-func timeFor(n int) time.Duration { return min(commitTime+time.Duration(n)*commitTimeOp, commitMost) }
+// maxOps is what one transaction can write in its time.
+const maxOps = 50_000
 
 // pending is one op with what can be made ready before anything is read.
 type pending struct {
@@ -47,8 +36,25 @@ func (s *Store) Commit(ctx context.Context, ops ...store.Op) ([]store.Result, er
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, timeFor(len(ops)))
-	defer cancel()
+	results, err := s.admitted(ctx, batch, false)
+	if errors.Is(err, errCrowded) {
+		results, err = s.admitted(ctx, batch, true)
+	}
+	if err == nil {
+		s.feed.wake()
+	}
+	return results, err
+}
+
+// admitted does a batch once the gates let it in and no other commit of this
+// process holds its keys. The keys come last, so that who waits at a gate keeps
+// nobody from a key.
+func (s *Store) admitted(ctx context.Context, batch []pending, alone bool) ([]store.Result, error) {
+	leave, large, err := s.gates.enter(ctx, weightOf(batch), alone)
+	if err != nil {
+		return nil, classify("commit", err)
+	}
+	defer leave()
 	unlock, err := s.keys.lock(ctx, lockNames(batch))
 	if err != nil {
 		return nil, classify("commit", err)
@@ -56,32 +62,63 @@ func (s *Store) Commit(ctx context.Context, ops ...store.Op) ([]store.Result, er
 	defer unlock()
 	defer s.reaper.watch(s)()
 	attempt := s.transact
-	if len(ops) == 1 && ops[0].IfNone == nil {
+	if len(batch) == 1 && batch[0].IfNone == nil {
 		attempt = s.single
 	}
-	results, err := s.insist(ctx, batch, attempt)
-	if err == nil {
-		s.feed.wake()
-	}
-	return results, err
+	return s.insist(ctx, batch, attempt, patience{large: large, alone: alone})
 }
 
-// insist tries until the commit is decided. Each try reads and validates anew.
-func (s *Store) insist(ctx context.Context, batch []pending, attempt func(context.Context, []pending) ([]store.Result, error)) ([]store.Result, error) {
+// insist tries until the commit is decided. Each try reads and validates anew
+// and has timeFor the batch; after that time no new one begins. A large one that
+// may yet have the database for itself gives up at the first failure.
+func (s *Store) insist(ctx context.Context, batch []pending, attempt func(context.Context, []pending) ([]store.Result, error), how patience) ([]store.Result, error) {
+	limit, begin := timeFor(len(batch)), time.Now()
 	var err error
-	for n := range maxTries {
+	for n := range how.tries() {
 		var results []store.Result
-		if results, err = attempt(ctx, batch); err == nil || !again(err) {
-			return results, err
+		if results, err = within(ctx, limit, batch, attempt); err == nil || !again(err) {
+			return results, s.explain(ctx, batch, err)
 		}
-		pause := time.Duration(rand.Int64N(int64(time.Millisecond) << min(n, 7)))
+		if how.large && !how.alone && ctx.Err() == nil {
+			return nil, fmt.Errorf("%w: %w", errCrowded, err)
+		}
 		select {
-		case <-time.After(pause):
+		case <-time.After(how.pause(n)):
 		case <-ctx.Done():
-			return nil, errors.Join(classify("commit", ctx.Err()), err)
+		}
+		if ctx.Err() != nil || time.Since(begin) > limit {
+			break
 		}
 	}
-	return nil, fmt.Errorf("mongo: lost %d races: %w: %w", maxTries, store.ErrConflict, err)
+	return nil, s.explain(ctx, batch, err)
+}
+
+// within makes one attempt, in its time.
+func within(ctx context.Context, limit time.Duration, batch []pending, attempt func(context.Context, []pending) ([]store.Result, error)) ([]store.Result, error) {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	return attempt(ctx, batch)
+}
+
+// explain tells what a commit failed of apart: that its caller's time was over,
+// that others were first for too long, that it is more than the database writes
+// in a transaction's time, or that there is no database.
+func (s *Store) explain(ctx context.Context, batch []pending, err error) error {
+	late := err != nil && (mongo.IsTimeout(err) || errors.Is(err, context.DeadlineExceeded))
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil:
+		return errors.Join(classify("commit", ctx.Err()), err)
+	case late && len(batch) >= manyOps && s.answers(ctx):
+		return fmt.Errorf("mongo: %d ops were not written within %v; the database is slow or the bundle too large: %w (%v)",
+			len(batch), timeFor(len(batch)), store.ErrTooLarge, err)
+	case hasCode(err, codesConflict...) && weightOf(batch) > s.gates.room:
+		return fmt.Errorf("mongo: %d ops are more than the database's cache takes in one transaction: %w (%v)", len(batch), store.ErrTooLarge, err)
+	case !late && again(err) && !mongo.IsNetworkError(err):
+		return fmt.Errorf("mongo: lost races for too long: %w (%v)", store.ErrConflict, err)
+	}
+	return classify("commit", err)
 }
 
 // again says whether another try may succeed. That no server is there was
@@ -339,83 +376,17 @@ func isVersion(cur *record) bson.D {
 }
 
 // forfeit voids a grant before the caller hears why, so that the feed does not
-// wait. When the store cannot be reached it is tried later, once. It does not
-// use the caller's context, which may be over.
+// wait. When that takes long or the store cannot be reached it is done later,
+// once. It does not use the caller's context, which may be over.
 func (s *Store) forfeit(g grant, why error) {
 	if g.seqs == 0 {
 		return
 	}
-	if errors.Is(why, store.ErrUnavailable) {
+	if g.seqs > manyOps || errors.Is(why, store.ErrUnavailable) {
 		s.background(func(ctx context.Context) { s.void(ctx, g) })
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), selectTime)
 	defer cancel()
 	s.void(ctx, g)
-}
-
-// keyLocks lets the commits of this process to one resource or claim go one
-// after another, so that only other processes can win a race against them.
-// MongoDB decides all races; this only saves losing them.
-type keyLocks struct {
-	mu   sync.Mutex
-	held map[string]*keyLock
-}
-
-type keyLock struct {
-	token chan struct{} // holds one token while free
-	users int
-}
-
-// lock locks all names, which it sorts; unlock gives them back. It fails only with ctx.
-func (l *keyLocks) lock(ctx context.Context, names []string) (unlock func(), err error) {
-	slices.Sort(names)
-	names = slices.Compact(names)
-	for i, name := range names {
-		if err := l.one(ctx, name); err != nil {
-			l.release(names[:i])
-			return nil, err
-		}
-	}
-	return func() { l.release(names) }, nil
-}
-
-func (l *keyLocks) one(ctx context.Context, name string) error {
-	l.mu.Lock()
-	if l.held == nil {
-		l.held = map[string]*keyLock{}
-	}
-	k := l.held[name]
-	if k == nil {
-		k = &keyLock{token: make(chan struct{}, 1)}
-		k.token <- struct{}{}
-		l.held[name] = k
-	}
-	k.users++
-	l.mu.Unlock()
-	select {
-	case <-k.token:
-		return nil
-	case <-ctx.Done():
-		l.leave(name, k)
-		return ctx.Err()
-	}
-}
-
-func (l *keyLocks) release(names []string) {
-	for _, name := range names {
-		l.mu.Lock()
-		k := l.held[name]
-		l.mu.Unlock()
-		k.token <- struct{}{}
-		l.leave(name, k)
-	}
-}
-
-func (l *keyLocks) leave(name string, k *keyLock) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if k.users--; k.users == 0 {
-		delete(l.held, name)
-	}
 }

@@ -51,6 +51,7 @@ func Open(ctx context.Context, uri string, opt Options) (*Store, error) {
 	if err != nil {
 		return nil, errors.Join(err, client.Disconnect(context.WithoutCancel(ctx)))
 	}
+	s.gates = newGates(s.cacheOf(ctx))
 	s.counter.start()
 	return s, nil
 }
@@ -167,9 +168,31 @@ func partial(field string) *options.IndexOptionsBuilder {
 	return options.Index().SetPartialFilterExpression(bson.D{{Key: field, Value: bson.D{{Key: "$exists", Value: true}}}})
 }
 
+// createPacked creates the two large collections with the tighter of
+// WiredTiger's block compressors: bodies are packed for it, see package body.
+// What exists stays as it is, and a server that has no zstd uses its own way.
+func (s *Store) createPacked(ctx context.Context) error {
+	packed := options.CreateCollection().SetStorageEngine(bson.D{{Key: "wiredTiger", Value: bson.D{{Key: "configString", Value: "block_compressor=zstd"}}}})
+	for _, c := range []*mongo.Collection{s.res, s.hist} {
+		err := s.db.CreateCollection(ctx, c.Name(), packed)
+		var refused mongo.CommandError
+		if errors.As(err, &refused) && sentinel(err) == nil {
+			s.log.Debug("collection not created", slog.String("name", c.Name()), slog.Any("reason", err)) // most likely it is there
+			continue
+		}
+		if err != nil {
+			return classify("create "+c.Name(), err)
+		}
+	}
+	return nil
+}
+
 // prepare creates collections and indexes, which does nothing where they exist,
 // and reads what all processes share.
 func (s *Store) prepare(ctx context.Context) error {
+	if err := s.createPacked(ctx); err != nil {
+		return err
+	}
 	for name, models := range indexes() {
 		if _, err := s.db.Collection(name).Indexes().CreateMany(ctx, models); err != nil {
 			return classify("create indexes of "+name, err)

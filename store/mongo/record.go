@@ -147,7 +147,7 @@ func (r *record) current(entries []store.Entry) (bson.Raw, error) {
 	if r.live() {
 		dst = appendKeys(dst, plan.KeysOf(r.Key.Type, entries, r.Time))
 		row := plan.Row{RID: r.RID, Key: r.Key, Number: r.Number, Seq: r.Seq, Time: r.Time, Entries: entries}
-		dst = bc.AppendBinaryElement(dst, "fw", 0, plan.EncodeRow(nil, row))
+		dst = bc.AppendBinaryElement(dst, "fw", 0, body.Compress(nil, plan.EncodeRow(nil, row)))
 	}
 	return finish(dst, at, r.Key)
 }

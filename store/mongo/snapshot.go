@@ -12,6 +12,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
 	"candela/store"
+	"candela/store/body"
 	"candela/store/plan"
 )
 
@@ -160,7 +161,7 @@ func (p *snapshot) Rows(ctx context.Context, rids []store.RID) ([]plan.Row, erro
 	rows := make([]plan.Row, 0, len(rids))
 	for _, rid := range rids {
 		if fw := fetched[rid]; len(fw) > 0 {
-			row, err := plan.OpenRow(fw)
+			row, err := openRow(fw)
 			if err != nil {
 				return nil, fmt.Errorf("mongo: forward record %d: %w: %w", rid, store.ErrCorrupt, err)
 			}
@@ -168,6 +169,16 @@ func (p *snapshot) Rows(ctx context.Context, rids []store.RID) ([]plan.Row, erro
 		}
 	}
 	return rows, nil
+}
+
+// openRow unpacks a forward record. It is packed as bodies are, whose dictionary
+// knows the addresses and codes in it.
+func openRow(fw []byte) (plan.Row, error) {
+	raw, err := body.Expand(nil, fw)
+	if err != nil {
+		return plan.Row{}, err
+	}
+	return plan.OpenRow(raw)
 }
 
 // keepRow copies the forward record of doc into rows.

@@ -4,9 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"slices"
-	"sync"
+	"strings"
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -43,6 +42,12 @@ func (s *Store) transact(ctx context.Context, batch []pending) ([]store.Result, 
 	return results, nil
 }
 
+// fresher is the document of a new resource and its op.
+type fresher struct {
+	op  int
+	doc bson.Raw
+}
+
 // transaction is one attempt at a batch.
 type transaction struct {
 	s     *Store
@@ -54,9 +59,9 @@ type transaction struct {
 	heads    []*record // what is, nil where the key never existed
 	records  []*record // what will be, nil where nothing changes
 
-	old, fresh []any // documents for hist, documents for res
-	freshOps   []int // the op of each of fresh
-	swaps      []mongo.WriteModel
+	old   []any // documents for hist
+	fresh []fresher
+	swaps []mongo.WriteModel
 }
 
 func (t *transaction) run(ctx context.Context) ([]store.Result, error) {
@@ -191,7 +196,7 @@ func (t *transaction) document(i int, v verdict) error {
 		return err
 	}
 	if v == fresh {
-		t.fresh, t.freshOps = append(t.fresh, doc), append(t.freshOps, i)
+		t.fresh = append(t.fresh, fresher{i, doc})
 		return nil
 	}
 	t.swaps = append(t.swaps, mongo.NewReplaceOneModel().SetFilter(isVersion(t.heads[i])).SetReplacement(doc))
@@ -210,7 +215,7 @@ func (t *transaction) write(ctx context.Context) error {
 		return err
 	}
 	if len(t.fresh) > 0 {
-		if _, err := t.s.res.InsertMany(ctx, t.fresh); err != nil {
+		if _, err := t.s.res.InsertMany(ctx, t.alike()); err != nil {
 			return t.inserted(err)
 		}
 	}
@@ -225,6 +230,20 @@ func (t *transaction) write(ctx context.Context) error {
 		return errAgain
 	}
 	return nil
+}
+
+// alike is the new documents, one type after another: their keys lie together
+// in the indexes, and what they have in common lies in one block, which then
+// takes a quarter less on disk.
+func (t *transaction) alike() []bson.Raw {
+	slices.SortStableFunc(t.fresh, func(a, b fresher) int {
+		return strings.Compare(t.batch[a.op].Key.Type, t.batch[b.op].Key.Type)
+	})
+	docs := make([]bson.Raw, len(t.fresh))
+	for i := range t.fresh {
+		docs[i] = t.fresh[i].doc
+	}
+	return docs
 }
 
 // keep writes the old versions. An insert would end the transaction where a
@@ -251,10 +270,10 @@ func (t *transaction) keep(ctx context.Context) error {
 // inserted names the op whose insert met a twin.
 func (t *transaction) inserted(err error) error {
 	_, at := twin(err)
-	if at >= len(t.freshOps) {
+	if at >= len(t.fresh) {
 		return classify("insert", err)
 	}
-	op := t.freshOps[at]
+	op := t.fresh[at].op
 	return opError(op, raced(err, t.batch[op].Action))
 }
 
@@ -315,77 +334,4 @@ func each(ctx context.Context, cur *mongo.Cursor, err error, doing string, f fun
 		}
 	}
 	return classify(doing, cur.Err())
-}
-
-// reaper ends transactions whose process has died: MongoDB keeps them, and what
-// they have locked, for a minute. A living process is never idle for long
-// within a transaction, and one that was would start it anew.
-type reaper struct {
-	mu   sync.Mutex
-	last time.Time
-}
-
-const (
-	slowCommit = 2 * time.Second // a commit that takes longer looks for the dead
-	deadAfter  = 5 * time.Second // without a sign of life within a transaction
-)
-
-// watch looks for the dead while a commit takes long, until stop is called.
-func (r *reaper) watch(s *Store) (stop func()) {
-	done := make(chan struct{})
-	timer := time.AfterFunc(slowCommit, func() {
-		s.background(func(ctx context.Context) {
-			for {
-				if err := r.reap(ctx, s); err != nil {
-					s.log.Debug("idle transactions cannot be ended", slog.Any("error", err))
-					return
-				}
-				select {
-				case <-done:
-					return
-				case <-ctx.Done():
-					return
-				case <-s.closing:
-					return
-				case <-time.After(slowCommit / 2):
-				}
-			}
-		})
-	})
-	return func() {
-		timer.Stop()
-		close(done)
-	}
-}
-
-// reap kills the sessions of our own kind that are idle in a transaction. It
-// needs no privilege beyond that of seeing and ending one's own.
-func (r *reaper) reap(ctx context.Context, s *Store) error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if time.Since(r.last) < slowCommit/2 {
-		return nil
-	}
-	r.last = time.Now()
-	admin := s.client.Database("admin")
-	cur, err := admin.Aggregate(ctx, mongo.Pipeline{
-		{{Key: "$currentOp", Value: bson.D{{Key: "allUsers", Value: false}, {Key: "idleSessions", Value: true}}}},
-		{{Key: "$match", Value: bson.D{
-			{Key: "type", Value: "idleSession"}, {Key: "appName", Value: appName},
-			{Key: "transaction.timeInactiveMicros", Value: bson.D{{Key: "$gt", Value: deadAfter.Microseconds()}}},
-		}}},
-		{{Key: "$project", Value: bson.D{{Key: "lsid", Value: 1}}}},
-	})
-	var dead bson.A
-	err = each(ctx, cur, err, "look for idle transactions", func(doc bson.Raw) error {
-		if subtype, id, ok := doc.Lookup("lsid", "id").BinaryOK(); ok {
-			dead = append(dead, bson.D{{Key: "id", Value: bson.Binary{Subtype: subtype, Data: slices.Clone(id)}}})
-		}
-		return nil
-	})
-	if err != nil || len(dead) == 0 {
-		return err
-	}
-	s.log.Warn("ending the transactions of a process that died", slog.Int("count", len(dead)))
-	return classify("end idle transactions", admin.RunCommand(ctx, bson.D{{Key: "killSessions", Value: dead}}).Err())
 }

@@ -88,9 +88,15 @@ func URI(t testing.TB) string {
 }
 
 // Own is a server for this test alone, to kill and restart. It ends with the test.
-func Own(t testing.TB) *Server {
+func Own(t testing.TB) *Server { return own(t, cacheUsual) }
+
+// Small is like Own, with the least cache that mongod takes (256 MB): what
+// presses on a large server's cache in production does so here in a test.
+func Small(t testing.TB) *Server { return own(t, cacheSmall) }
+
+func own(t testing.TB, cache float64) *Server {
 	t.Helper()
-	s, err := Start()
+	s, err := start(setName, cache)
 	if err != nil {
 		t.Fatalf("mongotest: %v", err)
 	}

@@ -29,6 +29,7 @@ const (
 type Server struct {
 	bin, dir string
 	port     int
+	cache    float64  // gigabytes
 	lock     *os.File // held while this process lives, so that others know the folder is in use
 
 	mu     sync.Mutex
@@ -39,12 +40,19 @@ type Server struct {
 // Start starts a mongod in a temporary folder, makes it a replica set of one
 // and waits until it takes writes. Own is what a test wants; Start is for
 // programs that have no testing.TB. Call Remove.
-func Start() (*Server, error) { return start(setName) }
+func Start() (*Server, error) { return start(setName, cacheUsual) }
 
 // StartAlone starts a mongod that is no replica set.
-func StartAlone() (*Server, error) { return start("") }
+func StartAlone() (*Server, error) { return start("", cacheUsual) }
 
-func start(set string) (*Server, error) {
+// The gigabytes of cache that a server has; a small one is the least that
+// mongod takes.
+const (
+	cacheUsual = 0.5
+	cacheSmall = 0.25
+)
+
+func start(set string, cache float64) (*Server, error) {
 	bin, err := binary()
 	if err != nil {
 		return nil, err
@@ -52,19 +60,19 @@ func start(set string) (*Server, error) {
 	sweep()
 	var s *Server
 	for range 3 { // a free port can be taken by another process before mongod binds it
-		if s, err = launch(bin, set); err == nil {
+		if s, err = launch(bin, set, cache); err == nil {
 			return s, nil
 		}
 	}
 	return nil, err
 }
 
-func launch(bin, set string) (*Server, error) {
+func launch(bin, set string, cache float64) (*Server, error) {
 	dir, err := os.MkdirTemp("", dirPrefix)
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{bin: bin, dir: dir}
+	s := &Server{bin: bin, dir: dir, cache: cache}
 	if s.lock, err = lockFile(filepath.Join(dir, "owner"), false); err != nil {
 		return nil, errors.Join(err, os.RemoveAll(dir))
 	}
@@ -177,7 +185,7 @@ func (s *Server) run(set string) error {
 func (s *Server) args(set string) []string {
 	args := []string{
 		"--dbpath", s.dir, "--port", strconv.Itoa(s.port), "--bind_ip", "127.0.0.1",
-		"--wiredTigerCacheSizeGB", "0.5", "--nounixsocket",
+		"--wiredTigerCacheSizeGB", strconv.FormatFloat(s.cache, 'f', -1, 64), "--nounixsocket",
 		"--logpath", filepath.Join(s.dir, "mongod.log"), "--logappend",
 		"--setParameter", "diagnosticDataCollectionEnabled=false",
 		"--setParameter", "enableTestCommands=1",
