@@ -45,6 +45,9 @@ type Request struct {
 	// Format is the media type of Body where the body is no FHIR resource (patches, raw Binary).
 	Format string
 	Body   []byte
+	// Provenance tells of a write and is stored with it, pointing to the version
+	// that is made (header X-Provenance).
+	Provenance Resource
 
 	IfMatch         string // header values as sent, "" when absent
 	IfNoneMatch     string

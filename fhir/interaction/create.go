@@ -1,7 +1,9 @@
 package interaction
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"strconv"
 
 	"candela/fhir"
@@ -123,4 +125,60 @@ func (e *Engine) written(r fhir.Request, w *write) fhir.Response {
 	}
 	body(&answer, r.Prefer, now)
 	return answer
+}
+
+// attested adds to a write the Provenance that came with it, in the same
+// commit; its target is the version that the write makes.
+func (e *Engine) attested(ctx context.Context, v view, r fhir.Request, writes []*write) ([]*write, error) {
+	w := writes[0]
+	if !r.Provenance.Exists() || w.idle {
+		return writes, nil
+	}
+	if r.Provenance.Type() != "Provenance" {
+		return nil, fhir.Errorf(400, fhir.CodeInvalid, "the header X-Provenance holds no Provenance")
+	}
+	number, err := e.next(ctx, v, w)
+	if err != nil {
+		return nil, err
+	}
+	target := append([]byte(`[{"reference":`), fhir.Quote(w.op.Key.String()+"/_history/"+strconv.FormatInt(number, 10))...)
+	target = append(target, '}', ']')
+	edit := fhir.Edit{With: target}
+	if n := r.Provenance.Root().Get("target"); n.Exists() {
+		edit.From, edit.To = n.Span()
+	} else {
+		_, edit.From = r.Provenance.Root().Get("resourceType").Span()
+		edit.To, edit.With = edit.From, append([]byte(`,"target":`), target...)
+	}
+	told := &write{req: fhir.Request{Interaction: fhir.Create, Type: "Provenance", Prefer: r.Prefer}, index: 1}
+	told.op = store.Op{Action: store.Create, Key: store.Key{Type: "Provenance", ID: e.config.NewID()}}
+	if told.req.Resource, err = r.Provenance.Edited([]fhir.Edit{edit}); err != nil {
+		return nil, err
+	}
+	return append(writes, told), e.index(told)
+}
+
+// next is the version number that a write will make, or the present one where
+// it changes nothing. The write is bound to what that number was read from.
+func (e *Engine) next(ctx context.Context, v view, w *write) (int64, error) {
+	if w.op.Action == store.Create {
+		return 1, nil
+	}
+	now, err := v.get(ctx, w.op.Key, letterUpdate)
+	switch {
+	case errors.Is(err, store.ErrNotFound), errors.Is(err, store.ErrGone):
+		if w.op.IfNone == nil {
+			w.op.IfNone, w.decided = byID(w.op.Key), w.decided || w.req.IfNoneMatch == ""
+		}
+		return now.Number + 1, nil
+	case err != nil:
+		return 0, err
+	}
+	if w.op.IfMatch <= 0 {
+		w.op.IfMatch, w.decided = now.Number, true
+	}
+	if bytes.Equal(now.Raw, w.op.Raw) {
+		return now.Number, nil
+	}
+	return now.Number + 1, nil
 }

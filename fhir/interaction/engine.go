@@ -185,6 +185,9 @@ func (e *Engine) single(ctx context.Context, v view, r fhir.Request, resolve res
 		if err := e.index(w); err != nil {
 			return fhir.Response{}, err
 		}
+		if writes, err = e.attested(ctx, v, r, writes); err != nil {
+			return fhir.Response{}, err
+		}
 		err = v.commit(ctx, writes)
 		if lostRace(err) && w.decided {
 			if again(ctx, try) {

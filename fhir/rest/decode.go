@@ -22,15 +22,16 @@ func (x *exchange) decodeURL() error {
 	if err != nil {
 		return err
 	}
-	if x.form, err = negotiate(x.r.Header, query); err != nil {
-		return err
-	}
-	path, below := strings.CutPrefix(x.r.URL.EscapedPath(), x.root)
-	if !below || path != "" && path[0] != '/' {
+	x.form = negotiate(x.r.Header, query)
+	path, below := x.below()
+	if !below {
 		return fhir.Errorf(404, fhir.CodeNotFound, "nothing is served at this path")
 	}
 	if x.req, err = fhir.Route(x.r.Method, path, without(query, "_format", "_pretty")); err != nil {
 		return err
+	}
+	if x.form.refused != nil && !x.rawRead() {
+		return x.form.refused
 	}
 	h := x.r.Header
 	x.req.IfMatch, x.req.IfNoneMatch, x.req.IfNoneExist = h.Get("If-Match"), h.Get("If-None-Match"), h.Get("If-None-Exist")
@@ -39,7 +40,30 @@ func (x *exchange) decodeURL() error {
 	}
 	x.req.Prefer = prefer(h.Values("Prefer"))
 	x.req.Base, x.req.RequestID = x.Base, x.id
+	return x.decodeProvenance(h.Get("X-Provenance"))
+}
+
+// decodeProvenance reads the header X-Provenance (R4 provenance.html): of no
+// use to a read, and refused where it would get lost.
+func (x *exchange) decodeProvenance(sent string) (err error) {
+	if sent == "" || x.r.Method == http.MethodGet || x.req.Head {
+		return nil
+	}
+	switch x.req.Interaction {
+	case fhir.Create, fhir.Update, fhir.Patch:
+	default:
+		return fhir.Errorf(400, fhir.CodeNotSupported, "X-Provenance goes with a create, update or patch; in a Bundle, add an entry")
+	}
+	if x.req.Provenance, err = fhir.ParseResource([]byte(sent), x.Resource); err != nil {
+		return fhir.Errorf(400, fhir.CodeStructure, "the header X-Provenance must be a Provenance resource as JSON")
+	}
 	return nil
+}
+
+// below is the path below that of the base, with its leading slash.
+func (x *exchange) below() (path string, ok bool) {
+	path, ok = strings.CutPrefix(x.r.URL.EscapedPath(), x.root)
+	return path, ok && (path == "" || path[0] == '/')
 }
 
 // maxURL bounds a URL (security requirement R43).
@@ -83,6 +107,9 @@ func (x *exchange) decodeBody(ctx context.Context) (release func(), err error) {
 	limits := x.Resource
 	if x.req.Interaction == fhir.Batch {
 		limits = x.Bundle
+	}
+	if x.rawUpload() {
+		return x.decodeRaw(ctx)
 	}
 	if err := x.isResource(); err != nil {
 		return nothing, err
@@ -206,8 +233,8 @@ func (x *exchange) decodeForm() error {
 		return err
 	}
 	if params.Has("_format") || params.Has("_pretty") {
-		if x.form, err = negotiate(x.r.Header, params); err != nil {
-			return err
+		if x.form = negotiate(x.r.Header, params); x.form.refused != nil {
+			return x.form.refused
 		}
 	}
 	x.req.Query = append(x.req.Query, without(params, "_format", "_pretty")...)

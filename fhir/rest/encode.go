@@ -48,6 +48,9 @@ func (x *exchange) write(a fhir.Response) {
 		}
 		h.Set(name, x.Base+"/"+a.Location)
 	}
+	if a.Resource.Exists() && a.Status == http.StatusOK && x.rawRead() && x.sendRaw(a) {
+		return
+	}
 	body := a.Body
 	if a.Resource.Exists() {
 		body = a.Resource.Raw()
@@ -64,7 +67,7 @@ func (x *exchange) write(a fhir.Response) {
 func (x *exchange) send(status int, body []byte) {
 	h := x.w.Header()
 	h.Set("Content-Type", x.form.mediaType())
-	h.Set("Vary", "Accept, Accept-Encoding")
+	h.Add("Vary", "Accept, Accept-Encoding")
 	if x.form.pretty {
 		body = indent(body)
 	}

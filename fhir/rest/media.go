@@ -14,6 +14,8 @@ type form struct {
 	pretty  bool
 	gzip    bool
 	version bool // the caller named fhirVersion: name it back
+	fhir    bool // the caller asked for FHIR by name, not just for anything or JSON
+	refused error
 }
 
 // mediaType is what the answer's Content-Type says.
@@ -26,23 +28,24 @@ func (f form) mediaType() string {
 
 // negotiate reads _format, _pretty, Accept and Accept-Encoding. _format beats
 // Accept (R4 http, mime-type); what is not JSON of R4 is 406.
-func negotiate(h http.Header, query fhir.Params) (form, error) {
+func negotiate(h http.Header, query fhir.Params) form {
 	f := form{pretty: query.Get("_pretty") == "true", gzip: accepts(h.Values("Accept-Encoding"), "gzip")}
 	asked := query.Get("_format")
 	if asked == "" {
 		asked = strings.Join(h.Values("Accept"), ",")
 	}
 	if strings.TrimSpace(asked) == "" {
-		return f, nil
+		return f
 	}
 	for one := range strings.SplitSeq(asked, ",") {
 		ok, version := isJSON(one, true)
 		if ok {
-			f.version = version
-			return f, nil
+			f.version, f.fhir = version, query.Has("_format") || strings.Contains(one, "fhir")
+			return f
 		}
 	}
-	return f, fhir.Errorf(406, fhir.CodeNotSupported, "this server answers application/fhir+json of FHIR 4.0 only")
+	f.refused = fhir.Errorf(406, fhir.CodeNotSupported, "this server answers application/fhir+json of FHIR 4.0 only")
+	return f
 }
 
 // isJSON says whether a media type or range takes FHIR JSON of our version, and

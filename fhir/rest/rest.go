@@ -2,7 +2,8 @@
 // http.Request, has a Doer answer it, and writes the answer.
 //
 // It knows HTTP, media types, headers and body limits; gin lives here. It must
-// not know what an interaction means, any store, or any resource type.
+// not know what an interaction means, any store, or any resource type but
+// Binary, whose content HTTP carries as it is.
 package rest
 
 import (
@@ -30,6 +31,9 @@ type Config struct {
 	Base string
 	// Caller says who asks, or refuses with a *fhir.Error.
 	Caller func(*http.Request) (fhir.Caller, error)
+	// Origin says whether pages of an origin ("https://app.example.org") may
+	// use the API from a browser; nil: none may. metadata is open to all.
+	Origin func(origin string) bool
 	// Resource and Bundle bound bodies; a Bundle is what is posted to the base.
 	Resource, Bundle fhir.Limits
 	// InFlight bounds the bytes of all bodies being worked on; 0 is 512 MiB.
@@ -139,7 +143,11 @@ type exchange struct {
 func (x *exchange) run() {
 	x.id = requestID(x.r.Header.Get("X-Request-Id"), x.NewID)
 	x.w.Header().Set("X-Request-Id", x.id)
+	if x.preflight() {
+		return
+	}
 	answer, err := x.answer()
+	x.origin()
 	if err != nil {
 		answer = x.refuse(err)
 	}
