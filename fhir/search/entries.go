@@ -49,6 +49,9 @@ func (r *Registry) Entries(res fhir.Resource) ([]store.Entry, error) {
 			return nil, unreadable(p, err)
 		}
 	}
+	if err := x.contained(); err != nil {
+		return nil, err
+	}
 	if r.words {
 		x.entries = appendWords(x.entries, res.Root())
 	}

@@ -100,11 +100,8 @@ func (f *filters) chain(types []string, head, rest, value string, depth int) (st
 			return nil, true, err
 		}
 		if known && of != nil {
-			union = append(union, store.Via{Param: p.Code, Type: target, Of: of})
+			union = append(union, along(p, target, of)...)
 		}
-	}
-	if len(union) == 1 {
-		return union[0], true, nil
 	}
 	return union, len(union) > 0, nil
 }

@@ -203,3 +203,92 @@ func idCond(types []string, id string) store.Cond {
 	}
 	return store.Cond{How: store.Named, Name: id}
 }
+
+// inside is the value of the entries that tell that a reference names a contained
+// resource; the resource's own entries stand beside them under longer names.
+const inside = "#"
+
+// within names the parameter whose entries tell that p names a contained typ.
+func within(p *Param, typ string) string { return p.Code + ":" + typ }
+
+// maxContained bounds how many contained resources are indexed.
+const maxContained = 200
+
+// contained appends, for each reference to a contained resource, that resource's
+// entries under names behind the reference's, so that chains look into it.
+func (x *extraction) contained() error {
+	list := x.root.Node.Get("contained")
+	if !list.Exists() {
+		return nil
+	}
+	all := map[string]fhir.Node{}
+	for one := range list.Elements() {
+		if id := one.Get("id").Text(); id != "" && len(all) < maxContained {
+			all["#"+id] = one
+		}
+	}
+	for _, e := range x.entries {
+		one, ok := all[e.Name]
+		if !ok || e.Kind != store.Link || e.Space != "" {
+			continue
+		}
+		typ := one.Get("resourceType").Text()
+		if _, known := x.types[typ]; !known {
+			continue
+		}
+		entries, err := x.Entries(fhir.Stored(one.Raw()))
+		if err != nil {
+			return err
+		}
+		prefix := e.Param + ":" + typ
+		x.entries = append(x.entries, store.Entry{Param: prefix, Value: store.Value{Kind: store.Link, Name: inside}})
+		for _, of := range entries {
+			x.entries = append(x.entries, store.Entry{Param: prefix + "." + of.Param, Value: of.Value})
+		}
+	}
+	return nil
+}
+
+// along is the ways to meet of by what p names: a resource of typ, or one that
+// is contained.
+func along(p *Param, typ string, of store.Expr) []store.Expr {
+	mark := store.Test{Param: within(p, typ), Cond: store.Cond{How: store.Is, Name: inside}}
+	return []store.Expr{
+		store.Via{Param: p.Code, Type: typ, Of: of},
+		store.And{mark, moved(of, mark.Param+".")},
+	}
+}
+
+// moved is x asked of a contained resource. Nothing else points into that, and
+// it contains none itself.
+func moved(x store.Expr, prefix string) store.Expr {
+	switch x := x.(type) {
+	case store.And:
+		return store.And(movedAll(x, prefix))
+	case store.Or:
+		return store.Or(movedAll(x, prefix))
+	case store.Not:
+		return store.Not{Of: moved(x.Of, prefix)}
+	case store.Test:
+		if x.Cond.How == store.Is && x.Cond.Name == inside {
+			return store.Or{}
+		}
+		x.Param, x.Role = prefix+x.Param, 0
+		return x
+	case store.Via:
+		x.Param = prefix + x.Param
+		return x
+	case store.Tree:
+		x.Param = prefix + x.Param
+		return x
+	}
+	return store.Or{}
+}
+
+func movedAll(parts []store.Expr, prefix string) []store.Expr {
+	out := make([]store.Expr, len(parts))
+	for i, part := range parts {
+		out[i] = moved(part, prefix)
+	}
+	return out
+}

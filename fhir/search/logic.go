@@ -108,13 +108,10 @@ func (f *filters) targets(p *Param, targets []string, path []grammar.Step, n *gr
 			}
 			return nil, err
 		}
-		union = append(union, store.Via{Param: p.Code, Type: target, Of: of})
+		union = append(union, along(p, target, of)...)
 	}
-	switch len(union) {
-	case 0:
+	if len(union) == 0 {
 		return nil, refused
-	case 1:
-		return union[0], nil
 	}
 	return union, nil
 }

@@ -237,10 +237,13 @@ func (a *arm) share(s *source) {
 	}
 }
 
+// isChain says whether finding x's source means to look at other resources.
 func isChain(x store.Expr) bool {
-	switch x.(type) {
+	switch x := x.(type) {
 	case store.Via, store.Has:
 		return true
+	case store.Or:
+		return slices.ContainsFunc(x, isChain)
 	}
 	return false
 }
