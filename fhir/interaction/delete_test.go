@@ -10,11 +10,8 @@ import (
 	"candela/fhir/interaction"
 )
 
-// TestConditionalDeleteOfMany: item 22 for a server that deletes many: the
-// count comes back, the bound holds, and within a transaction as well.
-func TestConditionalDeleteOfMany(t *testing.T) {
-	s := openAs(t, openStore(t, time.Now), time.Now, func(c *interaction.Config) { c.DeleteMany = 3 })
-	const put = `
+// fourPatients puts three men and a patient of the gender DDD.
+const fourPatients = `
 -- request --
 POST
 
@@ -27,7 +24,12 @@ POST
 200
 -- request --
 `
-	four := put[:len(put)-len("-- request --\n")]
+
+// TestConditionalDeleteOfMany: item 22 for a server that deletes many: the
+// count comes back, the bound holds, and within a transaction as well.
+func TestConditionalDeleteOfMany(t *testing.T) {
+	s := openAs(t, openStore(t, time.Now), time.Now, func(c *interaction.Config) { c.DeleteMany = 3 })
+	four := fourPatients[:len(fourPatients)-len("-- request --\n")]
 	four = strings.ReplaceAll(four, "DDD", "male")
 	text := four + `
 -- request --
@@ -35,7 +37,7 @@ DELETE Patient?gender=male
 -- response --
 412
 fhirpath: OperationOutcome.issue.code = 'multiple-matches'
-` + strings.ReplaceAll(put, "DDD", "female") + `DELETE Patient?gender=male
+` + strings.ReplaceAll(fourPatients, "DDD", "female") + `DELETE Patient?gender=male
 If-Match: W/"1"
 -- response --
 412
@@ -58,7 +60,7 @@ DELETE Patient?gender=male
 DELETE Patient
 -- response --
 400
-` + strings.ReplaceAll(put, "DDD", "female") + `POST
+` + strings.ReplaceAll(fourPatients, "DDD", "female") + `POST
 
 {"resourceType":"Bundle","type":"transaction","entry":[
  {"request":{"method":"DELETE","url":"Patient?gender=male"}},

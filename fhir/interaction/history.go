@@ -2,6 +2,7 @@ package interaction
 
 import (
 	"context"
+	"errors"
 	"strconv"
 	"time"
 
@@ -34,7 +35,7 @@ func (e *Engine) history(ctx context.Context, v view, r fhir.Request) (fhir.Resp
 		return fhir.Response{}, err
 	}
 	span.After, span.Total = mark.Cursor, mark.Total < 0
-	found, err := v.history(ctx, span)
+	found, err := e.past(ctx, v, span)
 	if err != nil {
 		return fhir.Response{}, err
 	}
@@ -89,8 +90,8 @@ func refusalOrNil(err error) int {
 
 // spanOf reads the parameters of a history. Those that would cut it in a way
 // this server cannot are refused, not ignored.
-func spanOf(r fhir.Request) (store.Span, fhir.Params, error) {
-	span := store.Span{Key: store.Key{Type: r.Type, ID: r.ID}, Count: defaultCount}
+func spanOf(r fhir.Request) (span, fhir.Params, error) {
+	span := span{Span: store.Span{Key: store.Key{Type: r.Type, ID: r.ID}, Count: defaultCount}}
 	var used fhir.Params
 	for _, p := range r.Query {
 		switch p.Name {
@@ -101,6 +102,13 @@ func spanOf(r fhir.Request) (store.Span, fhir.Params, error) {
 			}
 			span.Since = since
 			used = append(used, p)
+		case "_at":
+			at, err := fhir.ParseDate(p.Value, time.UTC)
+			if err != nil {
+				return span, nil, fhir.Errorf(400, fhir.CodeValue, "_at must be a date or date-time")
+			}
+			span.at, span.Until = time.UnixMicro(at.Lo).UTC(), time.UnixMicro(at.Hi).UTC()
+			used = append(used, p)
 		case "_count":
 			n, err := strconv.ParseUint(p.Value, 10, 31)
 			if err != nil {
@@ -109,15 +117,74 @@ func spanOf(r fhir.Request) (store.Span, fhir.Params, error) {
 			span.Count = min(int(n), maxCount)
 		case "_summary", "_elements":
 			used = append(used, p)
-		case "_at", "_list":
+		case "_list":
 			return span, nil, fhir.Errorf(400, fhir.CodeNotSupported, "%s is not supported on a history", p.Name)
 		default:
 			if r.Prefer.Handling == "strict" {
-				return span, nil, fhir.Errorf(400, fhir.CodeNotSupported, "a history takes _since and _count only")
+				return span, nil, fhir.Errorf(400, fhir.CodeNotSupported, "a history takes _since, _at, _count, _summary and _elements only")
 			}
 		}
 	}
 	return span, append(used, fhir.Param{Name: "_count", Value: strconv.Itoa(span.Count)}), nil
+}
+
+// span is a history's part that is asked for.
+type span struct {
+	store.Span
+	at time.Time // the first moment of _at; Until is its last
+}
+
+// maxPast bounds how many versions one page of a history with _at reads.
+const maxPast = 10_000
+
+// past is a page of history. With _at it is the versions that were current at
+// some moment of the period: those made in it, and what was there when it
+// began. How many there are is not known.
+func (e *Engine) past(ctx context.Context, v view, s span) (store.Page, error) {
+	if s.at.IsZero() || s.Count == 0 {
+		return v.history(ctx, s.Span)
+	}
+	s.Total = false
+	out := store.Page{Total: -1}
+	for read := 0; ; {
+		ask := s.Span
+		ask.Count -= len(out.Versions)
+		found, err := v.history(ctx, ask)
+		if err != nil {
+			return out, err
+		}
+		for _, one := range found.Versions {
+			current, err := currentAt(ctx, v, one, s.at)
+			if err != nil {
+				return out, err
+			}
+			if current {
+				out.Versions = append(out.Versions, one)
+			}
+		}
+		s.After, out.Next = found.Next, found.Next
+		if read += len(found.Versions); s.After == "" || len(out.Versions) == s.Count || read >= maxPast {
+			return out, nil
+		}
+	}
+}
+
+// currentAt says whether a version was current at the moment or is newer.
+func currentAt(ctx context.Context, v view, one store.Version, at time.Time) (bool, error) {
+	if !one.Time.Before(at) {
+		return true, nil
+	}
+	if one.Action == store.Delete {
+		return false, nil
+	}
+	next, err := v.getVersion(ctx, one.Key, one.Number+1)
+	if errors.Is(err, store.ErrNotFound) {
+		return true, nil
+	}
+	if errors.Is(err, store.ErrGone) {
+		err = nil
+	}
+	return next.Time.After(at), err
 }
 
 // instant reads a FHIR instant, or a date or date-time as its first moment.

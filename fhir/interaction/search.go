@@ -3,6 +3,7 @@ package interaction
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 
 	"candela/fhir"
 	"candela/fhir/interaction/page"
@@ -82,19 +83,10 @@ func (e *Engine) search(ctx context.Context, v view, r fhir.Request) (fhir.Respo
 	if err != nil {
 		return fhir.Response{}, err
 	}
-	if s.Query.Total && mark.Total < 0 {
-		if mark.Total, err = count(ctx, v, s.Query); err != nil {
-			return fhir.Response{}, err
-		}
-	}
-	s.Query.Total = false // counted once, on the first page
-	s.Query.After = mark.Cursor
-	s.Query.Entries = len(s.Includes) > 0
-	found, err := rows(ctx, v, s.Query)
+	found, err := matching(ctx, v, s, &mark)
 	if err != nil {
 		return fhir.Response{}, err
 	}
-	mark.Total = totalOf(found, mark)
 	more, err := e.include(ctx, v, s, found.Versions)
 	if err != nil {
 		return fhir.Response{}, err
@@ -112,6 +104,9 @@ func (e *Engine) search(ctx context.Context, v view, r fhir.Request) (fhir.Respo
 	for _, one := range more.versions {
 		out.Match(one, "include")
 	}
+	if s.Explain {
+		more.warnings = append(more.warnings, explained(v, found.Explain))
+	}
 	out.Outcome(append(s.Warnings, more.warnings...))
 	return fhir.Response{Status: 200, Body: out.Bytes()}, nil
 }
@@ -124,19 +119,66 @@ func (e *Engine) cutOf(s search.Search) (subset.Cut, error) {
 	return e.cuts.Cut(s.Summary, s.Elements)
 }
 
-// count is the exact number of matches.
-func count(ctx context.Context, v view, q store.Query) (int64, error) {
-	q.Count, q.Total, q.Sort = 0, true, nil
+// matching finds the page of matches and notes their total, which is found
+// once, on the first page.
+func matching(ctx context.Context, v view, s search.Search, mark *bookmark) (store.Page, error) {
+	q, all := s.Query, store.Page{Total: -1}
+	if q.Total && mark.Total < 0 {
+		var err error
+		if all, err = count(ctx, v, q); err != nil {
+			return all, err
+		}
+		mark.Total = all.Total
+	}
+	if q.Count == 0 {
+		return all, nil
+	}
+	q.Total, q.After, q.Entries = false, mark.Cursor, len(s.Includes) > 0
 	found, err := v.find(ctx, q)
-	return found.Total, err
+	if err != nil {
+		return found, err
+	}
+	if mark.Total = totalOf(found, *mark); mark.Total < 0 && s.Total == search.TotalEstimate && mark.Cursor == "" {
+		mark.Total, err = estimate(ctx, v, q, found)
+	}
+	return found, err
 }
 
-// rows finds a page; where no entries are asked for there is nothing to do.
-func rows(ctx context.Context, v view, q store.Query) (store.Page, error) {
-	if q.Count == 0 {
-		return store.Page{Total: -1}, nil
-	}
+// count is the exact number of matches.
+func count(ctx context.Context, v view, q store.Query) (store.Page, error) {
+	q.Count, q.Total, q.Sort, q.After = 0, true, nil, ""
 	return v.find(ctx, q)
+}
+
+// estimate is about how many match: what the scan was thought to yield, less
+// the share that a page of it did not hold. Who may not see everything gets the
+// exact number instead: the scan also counts what is out of sight.
+func estimate(ctx context.Context, v view, q store.Query, found store.Page) (int64, error) {
+	if !v.unlimited() || found.Explain.Estimate <= 0 {
+		all, err := count(ctx, v, q)
+		return all.Total, err
+	}
+	share := 1.0
+	if read := max(found.Explain.Scanned, found.Explain.Examined); read > int64(len(found.Versions)) {
+		share = float64(len(found.Versions)) / float64(read)
+	}
+	return max(int64(float64(found.Explain.Estimate)*share), int64(len(found.Versions))+1), nil
+}
+
+// unlimited says whether the caller may search everything.
+func (v view) unlimited() bool {
+	limit, err := v.reach("*", letterSearch)
+	return err == nil && limit == nil
+}
+
+// explained tells how the matches were found. Its numbers also count what is
+// out of a caller's sight; such a caller is not told.
+func explained(v view, how store.Explain) fhir.Issue {
+	out := fhir.Issue{Severity: fhir.Information, Code: fhir.CodeInformational, Diagnostics: "_explain is for callers that may search everything"}
+	if v.unlimited() {
+		out.Diagnostics = fmt.Sprintf("driver: %s; estimate: %d; index entries scanned: %d; resources examined: %d", how.Driver, how.Estimate, how.Scanned, how.Examined)
+	}
+	return out
 }
 
 // size is about how many bytes versions take in a Bundle.
@@ -215,11 +257,15 @@ func (e *Engine) links(ctx context.Context, out *page.Bundle, r fhir.Request, s 
 	return e.pageLinks(ctx, out, "search:"+path, path, found, mark)
 }
 
-// pageLinks writes the links to the pages behind and before, on the path below
+// pageLinks writes the links to the first page and the pages before and behind, on the path below
 // the base that purpose belongs to.
 func (e *Engine) pageLinks(ctx context.Context, out *page.Bundle, purpose, path string, found store.Page, mark bookmark) error {
-	for _, to := range []struct{ relation, cursor string }{{"next", found.Next}, {"previous", found.Prev}} {
-		if to.cursor == "" {
+	inside := mark.Cursor != ""
+	for _, to := range []struct {
+		relation, cursor string
+		here             bool
+	}{{"first", "", inside}, {"previous", found.Prev, found.Prev != ""}, {"next", found.Next, found.Next != ""}} {
+		if !to.here {
 			continue
 		}
 		mark.Cursor = to.cursor
