@@ -54,7 +54,8 @@ func (x compiled) evaluator() evaluator {
 	case x.base == nil:
 		steps := x.steps
 		return func(r *run, this *Item, out []Item) ([]Item, error) {
-			return r.walk(this, steps, out), nil
+			out = r.walk(this, steps, out)
+			return out, r.over()
 		}
 	case len(x.steps) == 0:
 		return x.base
@@ -70,10 +71,12 @@ func walkFrom(base evaluator, steps []step) evaluator {
 			return out, err
 		}
 		for i := range list {
-			out = r.walk(&list[i], steps, out)
+			if out = r.walk(&list[i], steps, out); r.spent > r.limit {
+				break
+			}
 		}
 		r.put(list)
-		return out, nil
+		return out, r.over()
 	}
 }
 

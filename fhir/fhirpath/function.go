@@ -1,7 +1,6 @@
 package fhirpath
 
 import (
-	"regexp"
 	"strings"
 
 	"candela/fhir"
@@ -50,8 +49,8 @@ type call struct {
 	args   []evaluator
 	fixed  []*syntax.Node // string literals among the arguments
 	test   *typeTest
-	falls  []bool         // sort(): key i falls
-	regex  *regexp.Regexp // matches() and such with a literal
+	falls  []bool   // sort(): key i falls
+	regex  *pattern // matches() and such with a literal
 	strict bool
 }
 
@@ -181,8 +180,15 @@ func invoke(left compiled, do body, k *call) evaluator {
 		if err != nil {
 			return out, err
 		}
+		before := len(out)
+		if err = r.charge(1 + len(in)); err != nil {
+			return out, err
+		}
 		out, err = do(r, k, this, in, out)
 		r.put(in)
+		if err == nil {
+			err = r.charge(itemCost * (len(out) - before))
+		}
 		return out, err
 	}
 }
@@ -193,6 +199,9 @@ func (r *run) each(in []Item, do func(it *Item) error) error {
 	defer func() { r.index = was }()
 	for i := range in {
 		r.index = i
+		if err := r.charge(1); err != nil {
+			return err
+		}
 		if err := do(&in[i]); err != nil {
 			return err
 		}
@@ -232,13 +241,10 @@ func (r *run) intArg(k *call, this *Item, i int) (n int, ok bool, err error) {
 	return int(v.Number), true, nil
 }
 
-// maxCompared bounds the comparisons of one evaluation: distinct(), |, in and
-// such compare each with each.
-const maxCompared = 10_000_000
-
-// has says whether list holds an item equal to it.
+// has says whether list holds an item equal to it. distinct(), |, in and such
+// compare each with each.
 func (r *run) has(list []Item, it *Item) bool {
-	if r.spent += len(list); r.spent > maxCompared {
+	if r.spent += len(list); r.spent > r.limit {
 		return true // Append tells; true keeps collections from growing on
 	}
 	for i := range list {

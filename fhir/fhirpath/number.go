@@ -20,10 +20,16 @@ func arithmetic(op string, x, y evaluator) evaluator {
 			return out, err
 		}
 		if op == "&" {
+			if err := r.chargeText(len(va.Text) + len(vb.Text)); err != nil {
+				return out, err
+			}
 			return concat(&va, &vb, out)
 		}
 		if !hasA || !hasB {
 			return out, nil
+		}
+		if err := r.chargeText(len(va.Text) + len(vb.Text)); err != nil {
+			return out, err
 		}
 		v, err := system.Calculate(op, &va, &vb)
 		return appendValue(out, v), err

@@ -80,6 +80,9 @@ func pair(x, y evaluator, do func(r *run, a, b, out []Item) ([]Item, error)) eva
 			return out, err
 		}
 		b, err := y(r, this, r.get())
+		if err == nil {
+			err = r.charge(1)
+		}
 		if err != nil {
 			return out, err
 		}
@@ -143,6 +146,10 @@ func (r *run) equal(a, b *Item) truth {
 		return truthOf(equal)
 	case hasA || hasB:
 		return no
+	}
+	r.spent += (len(a.Node.Raw()) + len(b.Node.Raw())) / bytesPerUnit
+	if r.spent > r.limit {
+		return yes // over tells
 	}
 	return truthOf(equalNodes(a.Node, b.Node) && equalNodes(a.Extra, b.Extra))
 }
@@ -213,6 +220,9 @@ func (r *run) equivalentLists(a, b []Item) bool {
 	for i := range a {
 		found := false
 		for j := range b {
+			if r.spent++; r.spent > r.limit {
+				return true // over tells
+			}
 			if !used[j] && r.equivalent(&a[i], &b[j]) {
 				used[j], found = true, true
 				break
@@ -240,6 +250,7 @@ func (r *run) equivalent(a, b *Item) bool {
 
 // equivalentElements compares complex elements child by child, ids left out.
 func (r *run) equivalentElements(a, b *Item) bool {
+	r.spent += (len(a.Node.Raw()) + len(b.Node.Raw())) / bytesPerUnit
 	if equalNodes(a.Node, b.Node) {
 		return true
 	}

@@ -178,6 +178,9 @@ func element(n fhir.Node, i int) fhir.Node {
 }
 
 func (r *run) emitOne(n, extra fhir.Node, typ string, rest []step, out []Item) []Item {
+	if r.spent += itemCost; r.spent > r.limit {
+		return out // over tells
+	}
 	if n.Kind() == fhir.Null {
 		n = fhir.Node{}
 	}
@@ -213,6 +216,7 @@ func (r *run) children(it *Item, out []Item) []Item {
 		return out
 	}
 	for _, name := range r.model.Children(it.Type) {
+		r.spent++
 		if primitive && name == "value" {
 			continue
 		}

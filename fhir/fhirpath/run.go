@@ -23,7 +23,8 @@ type run struct {
 	model Model
 	focus Item
 	index int    // $index
-	spent int    // comparisons
+	spent int    // work done
+	limit int    // work allowed
 	total []Item // $total
 }
 

@@ -4,7 +4,6 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"html"
-	"regexp"
 	"strings"
 	"unicode/utf8"
 
@@ -51,7 +50,7 @@ func (r *run) textInput(k *call, in []Item) (text string, ok bool, err error) {
 	if v.Kind != system.KindString {
 		return "", false, system.Errorf("%s() needs a string, got %s", k.name, v.Kind.Name())
 	}
-	return v.Text, true, nil
+	return v.Text, true, r.chargeText(len(v.Text))
 }
 
 // textAndArg is textInput and the first argument.
@@ -141,27 +140,19 @@ func replace(r *run, k *call, this *Item, in, out []Item) ([]Item, error) {
 	if err != nil || !ok {
 		return out, err
 	}
+	if err := r.chargeText(strings.Count(text, from) * len(to)); err != nil {
+		return out, err
+	}
 	return appendText(out, strings.ReplaceAll(text, from, to)), nil
 }
 
 // pattern is the regular expression of argument 0. A literal was compiled with
 // the expression. The dot matches line ends too.
-func (k *call) pattern(text string) (*regexp.Regexp, error) {
+func (k *call) pattern(text string) (*pattern, error) {
 	if k.regex != nil {
 		return k.regex, nil
 	}
 	return compilePattern(k.name, text)
-}
-
-func compilePattern(function, text string) (*regexp.Regexp, error) {
-	if function == "matchesFull" {
-		text = "^(?:" + text + ")$"
-	}
-	re, err := regexp.Compile("(?s)" + text)
-	if err != nil {
-		return nil, system.Errorf("%s(): %v", function, err)
-	}
-	return re, nil
 }
 
 func matches(r *run, k *call, this *Item, in, out []Item) ([]Item, error) {
@@ -171,6 +162,9 @@ func matches(r *run, k *call, this *Item, in, out []Item) ([]Item, error) {
 	}
 	re, err := k.pattern(pattern)
 	if err != nil {
+		return out, err
+	}
+	if err := r.chargeMatch(re, text); err != nil {
 		return out, err
 	}
 	return appendBool(out, re.MatchString(text)), nil
@@ -192,7 +186,14 @@ func replaceMatches(r *run, k *call, this *Item, in, out []Item) ([]Item, error)
 	if err != nil {
 		return out, err
 	}
-	return appendText(out, re.ReplaceAllString(text, groups(to))), nil
+	if err := r.chargeMatch(re, text); err != nil {
+		return out, err
+	}
+	made, err := r.replaceAll(re, text, groups(to))
+	if err != nil {
+		return out, err
+	}
+	return appendText(out, made), nil
 }
 
 // groups writes $1 as ${1}: FHIRPath's group names end with the digits.
@@ -224,15 +225,24 @@ func length(r *run, k *call, _ *Item, in, out []Item) ([]Item, error) {
 
 func toChars(r *run, k *call, _ *Item, in, out []Item) ([]Item, error) {
 	text, _, err := r.textInput(k, in)
+	if err == nil {
+		err = r.charge(itemCost * len(text))
+	}
+	if err != nil {
+		return out, err
+	}
 	for _, c := range text {
 		out = appendText(out, string(c))
 	}
-	return out, err
+	return out, nil
 }
 
 func split(r *run, k *call, this *Item, in, out []Item) ([]Item, error) {
 	text, by, ok, err := r.textAndArg(k, this, in)
 	if err != nil || !ok {
+		return out, err
+	}
+	if err := r.charge(itemCost * (1 + strings.Count(text, by))); err != nil {
 		return out, err
 	}
 	for _, part := range strings.Split(text, by) {
@@ -258,6 +268,9 @@ func join(r *run, k *call, this *Item, in, out []Item) ([]Item, error) {
 		if ok {
 			parts = append(parts, text)
 		}
+	}
+	if err := r.chargeText(len(by) * len(parts)); err != nil {
+		return out, err
 	}
 	return appendText(out, strings.Join(parts, by)), nil
 }
