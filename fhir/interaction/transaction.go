@@ -29,6 +29,9 @@ func (e *Engine) transaction(ctx context.Context, v view, r fhir.Request, entrie
 	for try := 0; ; try++ {
 		writes, err := e.resolve(ctx, v, entries)
 		if err == nil {
+			err = e.foresee(ctx, v, entries, writes)
+		}
+		if err == nil {
 			err = e.ready(ctx, v, r, entries, writes)
 		}
 		if err == nil {
@@ -83,6 +86,52 @@ func (e *Engine) resolve(ctx context.Context, v view, entries []*entry) ([]*writ
 		}
 	}
 	return writes, nil
+}
+
+// foresee fails the transaction before it writes where one of its reads will
+// fail: what it asks for is not there, is deleted by it, or is malformed. What
+// another caller changes in between is said in the read's own entry.
+func (e *Engine) foresee(ctx context.Context, v view, entries []*entry, writes []*write) error {
+	ends := map[store.Key]bool{} // written here -> deleted here
+	for _, w := range writes {
+		ends[w.op.Key] = w.op.Action == store.Delete
+	}
+	for _, x := range entries {
+		if x.rank() != ranks-1 {
+			continue
+		}
+		if err := e.readable(ctx, v, x.req, ends); err != nil {
+			return inEntry(x.index, err)
+		}
+	}
+	return nil
+}
+
+func (e *Engine) readable(ctx context.Context, v view, r fhir.Request, ends map[store.Key]bool) error {
+	key := store.Key{Type: r.Type, ID: r.ID}
+	gone, written := ends[key]
+	var err error
+	switch r.Interaction {
+	case fhir.Read:
+		if gone {
+			return store.ErrGone
+		}
+		if !written {
+			_, err = v.get(ctx, key, letterRead)
+		}
+	case fhir.VRead:
+		if !written {
+			_, err = e.vread(ctx, v, r)
+		}
+	case fhir.SearchType, fhir.SearchSystem, fhir.SearchCompart:
+		if !r.Query.Has("_page") {
+			_, err = e.parseSearch(r, r.Prefer.Handling == "strict")
+		}
+	case fhir.HistoryInstance, fhir.HistoryType, fhir.HistorySystem:
+		_, _, err = spanOf(r)
+	default:
+	}
+	return err
 }
 
 // ready rewrites the links of all resources, then checks and indexes them side
