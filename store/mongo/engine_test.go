@@ -332,3 +332,54 @@ func TestEstimatesOfLongListsAreSampled(t *testing.T) {
 		}
 	}
 }
+
+// TestServerCounts: lists are counted by the server, as they are at the
+// moment of the snapshot, in whichever order of length.
+func TestServerCounts(t *testing.T) {
+	s := open(t, mongotest.URI(t), mongo.Options{})
+	ctx := context.Background()
+	token := func(param, name string) store.Entry {
+		return store.Entry{Param: param, Value: store.Value{Kind: store.Code, Space: "s", Name: name}}
+	}
+	var ops []store.Op
+	for i := range 1200 {
+		ops = append(ops, put("T", fmt.Sprint(i), fmt.Sprint(i), token("all", "x"), token("tenth", fmt.Sprint(i%10)), token("third", fmt.Sprint(i%3))))
+	}
+	if _, err := s.Commit(ctx, ops...); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Commit(ctx, store.Op{Action: store.Delete, Key: store.Key{Type: "T", ID: "10"}}); err != nil {
+		t.Fatal(err)
+	}
+	snap, err := s.Snapshot(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = snap.Close() }()
+	if _, err := s.Commit(ctx, put("T", "new", "new", token("all", "x"), token("tenth", "0"))); err != nil {
+		t.Fatal(err)
+	}
+	counter, can := snap.(plan.Counter)
+	if !can {
+		t.Fatal("the snapshot does not count")
+	}
+	h := func(param, name string) uint64 { return plan.HashOf("T", param, "s", name) }
+	for name, c := range map[string]struct {
+		lists []uint64
+		want  int64
+		ok    bool
+	}{
+		"one":          {[]uint64{h("all", "x")}, 1199, true},
+		"none":         {[]uint64{h("all", "y")}, 0, true},
+		"two":          {[]uint64{h("tenth", "0"), h("all", "x")}, 119, true},
+		"three":        {[]uint64{h("tenth", "0"), h("third", "0"), h("all", "x")}, 40, true},
+		"none of two":  {[]uint64{h("tenth", "11"), h("all", "x")}, 0, true},
+		"as long":      {[]uint64{h("all", "x"), plan.HashOfType("T")}, 0, false},
+		"disjoint two": {[]uint64{h("tenth", "3"), h("tenth", "4"), h("all", "x")}, 0, false},
+	} {
+		n, ok, err := counter.Count(ctx, c.lists)
+		if n != c.want || ok != c.ok || err != nil {
+			t.Errorf("%s: %d, %v, %v; want %d, %v", name, n, ok, err, c.want, c.ok)
+		}
+	}
+}

@@ -391,3 +391,34 @@ func (p *snapshot) count(ctx context.Context, sc plan.Scan, among bson.A, limit 
 	n, err := p.s.res.CountDocuments(p.in(ctx), filter, options.Count().SetHint(index).SetLimit(limit))
 	return n, classify("estimate", err)
 }
+
+// countFetch is how much longer the second list must be for the server to count
+// two by looking at the documents of the first: that takes it as long as
+// sending so many hits takes.
+const countFetch = 3
+
+// Count lets the server count: one list in its index, of several the documents
+// of the shortest.
+func (p *snapshot) Count(ctx context.Context, hashes []uint64) (n int64, ok bool, err error) {
+	for i := range min(len(hashes), 2) {
+		e, err := p.Estimate(ctx, plan.Scan{Index: plan.Equal, Hash: hashes[i]}, math.MaxInt64)
+		if err != nil || i == 1 && e < countFetch*n {
+			return 0, false, err
+		}
+		n = e
+	}
+	filter := bson.D{{Key: "ix", Value: int64(hashes[0])}}
+	if p.top < math.MaxInt64 {
+		filter = append(filter, bson.E{Key: "_id", Value: bson.D{{Key: "$lte", Value: int64(p.top)}}})
+	}
+	if len(hashes) > 1 {
+		rest := make(bson.A, 0, len(hashes)-1)
+		for _, h := range hashes[1:] {
+			rest = append(rest, int64(h))
+		}
+		// an expression, since of plain conditions the server may look up any
+		filter = append(filter, bson.E{Key: "$expr", Value: bson.D{{Key: "$setIsSubset", Value: bson.A{rest, "$ix"}}}})
+	}
+	n, err = p.s.res.CountDocuments(p.in(ctx), filter, options.Count().SetHint(up("ix", "_id")))
+	return n, true, classify("count", err)
+}

@@ -159,6 +159,9 @@ func (a *arm) count() (n int64, err error) {
 		})
 		return n, err
 	}
+	if n, ok, err := a.countLists(lists); ok || err != nil {
+		return n, err
+	}
 	s := lists[0]
 	if len(lists) > 1 {
 		s = intersect(lists, s.n, 0)
@@ -174,6 +177,27 @@ func (a *arm) count() (n int64, err error) {
 		}
 	})
 	return n, err
+}
+
+// countLists lets the engine count, where it can and each list is one of its own.
+func (a *arm) countLists(lists []*source) (n int64, ok bool, err error) {
+	counter, ok := a.r.snap.(Counter)
+	if !ok {
+		return 0, false, nil
+	}
+	hashes := make([]uint64, len(lists))
+	for i, s := range lists {
+		if s.list == nil {
+			return 0, false, nil
+		}
+		hashes[i] = *s.list
+	}
+	a.r.reading = lists[0].name
+	n, ok, err = counter.Count(a.r.ctx, hashes)
+	if ok && err == nil {
+		a.r.explains(lists[0])
+	}
+	return n, ok, err
 }
 
 // tightLists is a list for every part, if each has one that is exact.

@@ -15,6 +15,7 @@ type source struct {
 	sel   float64 // share of the type that matches; 0: not known
 	tight bool    // every hit is a match
 	byRID bool    // hits come in rid order, each once
+	list  *uint64 // the one Equal list that it reads, nil when it is none
 	open  func(r *run, desc bool, hint int) (stream, error)
 }
 
@@ -98,6 +99,9 @@ func scanSource(name, label string, scans []Scan, n int64) *source {
 	s := &source{name: name, label: label, n: n}
 	lists := !slices.ContainsFunc(scans, func(s Scan) bool { return s.Index != Equal })
 	s.byRID = lists && len(scans) <= mostMerged
+	if lists && len(scans) == 1 {
+		s.list = &scans[0].Hash
+	}
 	s.open = func(r *run, desc bool, hint int) (stream, error) {
 		streams := make([]stream, len(scans))
 		for i, scan := range scans {

@@ -41,6 +41,14 @@ type Snapshot interface {
 	Close() error
 }
 
+// Counter is what a Snapshot offers that can count where it reads: over a
+// network the hits need not travel for their number to be known.
+type Counter interface {
+	// Count counts the resources up to Top that stand in the Equal lists of all
+	// hashes, the shortest list first. ok is false where reading the lists costs less.
+	Count(ctx context.Context, hashes []uint64) (n int64, ok bool, err error)
+}
+
 // Index names one of the physical indexes.
 type Index uint8
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -202,4 +203,50 @@ func BenchmarkTestRows(b *testing.B) {
 		}
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/20_000, "ns/row")
+}
+
+// counting is an engine that counts by itself, and says how often it was asked.
+type counting struct {
+	*memory
+	asked *[][]uint64
+}
+
+type countingView struct {
+	plan.Snapshot
+	asked *[][]uint64
+}
+
+func (c counting) Snapshot(ctx context.Context) (plan.Snapshot, error) {
+	s, err := c.memory.Snapshot(ctx)
+	return countingView{s, c.asked}, err
+}
+
+func (v countingView) Count(_ context.Context, hashes []uint64) (int64, bool, error) {
+	*v.asked = append(*v.asked, hashes)
+	return 42, len(hashes) < 3, nil
+}
+
+// TestEngineCounts: where every part is one list, an engine that can count is
+// asked, the shortest list first; else, and where it declines, hits are read.
+func TestEngineCounts(t *testing.T) {
+	m, _ := ward(t, 20_000)
+	status, one := code(0, "status", "final"), code(0, "code", "8017-6")
+	final, coded := plan.HashOfName("Observation", "status", "final"), plan.HashOfName("Observation", "code", "8017-6")
+	for name, c := range map[string]struct {
+		where store.Expr
+		want  int64
+		asked [][]uint64
+	}{
+		"all":         {nil, 42, [][]uint64{{plan.HashOfType("Observation")}}},
+		"one":         {one, 42, [][]uint64{{coded}}},
+		"both":        {store.And{status, one}, 42, [][]uint64{{coded, final}}},
+		"alternative": {store.And{store.Or{one, code(0, "code", "8018-6")}, status}, 200, nil},
+	} {
+		var asked [][]uint64
+		p := plan.New(counting{m, &asked}, plan.Options{})
+		page, err := p.Find(context.Background(), store.Query{Types: []string{"Observation"}, Where: c.where})
+		if err != nil || page.Total != c.want || !reflect.DeepEqual(asked, c.asked) {
+			t.Errorf("%s: total %d, %v, asked %x, want %x", name, page.Total, err, asked, c.asked)
+		}
+	}
 }
