@@ -84,6 +84,16 @@ func (s Statement) statement(base string) capabilityStatement {
 	}
 }
 
+// documentation says what the other elements have no place for.
+const documentation = "A write that changes nothing makes no version and answers with the present one. " +
+	"If-Match works on update, patch and delete; If-Match: * updates only, If-None-Match: * creates only. " +
+	"Patches may be conditional, and stand in Bundles as Parameters or as a Binary. " +
+	"A transaction fails before it writes where one of its reads must fail. " +
+	"X-Provenance goes with create, update and patch. Binary is read and written as it is unless FHIR JSON is asked for. " +
+	"History takes _since, _at and _count; a patch stands in it as a PUT. " +
+	"Reads, searches and histories take _summary and _elements; _elements speaks of matches, Type.element of included resources too. " +
+	"_explain=true, a parameter of this server, adds to a search how it was answered."
+
 func (s Statement) date() string {
 	if s.Date != "" {
 		return s.Date
@@ -99,8 +109,9 @@ func (s Statement) date() string {
 }
 
 func (s Statement) rest(base string) rest {
-	out := rest{Mode: "server", Interaction: codes("transaction", "batch", "search-system", "history-system")}
+	out := rest{Mode: "server", Documentation: documentation, Interaction: codes("transaction", "batch", "search-system", "history-system")}
 	out.Security.Description = s.Security
+	out.Security.Cors = s.Security == "" // else metadata only
 	if s.Security == "" {
 		out.Security.Description = "No authorization: every caller that reaches this server may do everything. It listens on a loopback address only."
 	}

@@ -32,8 +32,10 @@ type implementation struct {
 }
 
 type rest struct {
-	Mode     string `json:"mode"`
-	Security struct {
+	Mode          string `json:"mode"`
+	Documentation string `json:"documentation"`
+	Security      struct {
+		Cors        bool   `json:"cors"`
 		Description string `json:"description"`
 	} `json:"security"`
 	Resource    []resource `json:"resource"`

@@ -24,6 +24,7 @@ type Config struct {
 	MaxBody    int // bytes of one resource
 	MaxBundle  int // bytes of one Bundle
 	MaxEntries int // entries of one Bundle
+	DeleteMany int // resources that one DELETE by criteria may end; 0 and 1: one
 	InFlight   int // bytes of request bodies handled at once
 	Rate       int // requests per second and address; 0 is no limit
 

@@ -96,8 +96,8 @@ func (a *App) wire() error {
 	engine, err := interaction.New(interaction.Config{
 		Store: a.Store, Search: a.Search, Structure: validate.New(a.spec), Elements: a.spec, Types: a.spec.Resources(),
 		NewID: c.newID(), Now: c.Now, Lenient: c.Lenient, Log: c.Log, MaxEntries: c.MaxEntries, Workers: runtime.GOMAXPROCS(0),
-		Operations:   operations,
-		Capabilities: conformance.Statement{Software: VersionName(), Search: a.Search, Types: a.spec.Resources(), Operations: operations.Operations()}.Once(),
+		Operations: operations, DeleteMany: c.DeleteMany,
+		Capabilities: conformance.Statement{Software: VersionName(), Search: a.Search, Types: a.spec.Resources(), Operations: operations.Operations(), DeleteMany: c.DeleteMany > 1}.Once(),
 	})
 	if err != nil {
 		return err

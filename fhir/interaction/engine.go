@@ -9,10 +9,12 @@ package interaction
 
 import (
 	"context"
+	"hash/crc32"
 	"log/slog"
 	"math/rand/v2"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"candela/fhir"
@@ -166,8 +168,25 @@ func (e *Engine) capabilities(ctx context.Context, r fhir.Request) (fhir.Respons
 	if e.config.Capabilities == nil {
 		return fhir.Response{}, unsupported(r)
 	}
+	if mode := r.Query.Get("mode"); mode != "" && mode != "full" && mode != "normative" {
+		return fhir.Response{}, fhir.Errorf(400, fhir.CodeNotSupported, "mode is full or normative here")
+	}
+	cut, err := e.cuts.Read(r.Query)
+	if err != nil {
+		return fhir.Response{}, err
+	}
 	body, err := e.config.Capabilities(ctx, r)
-	return fhir.Response{Status: 200, Body: body}, err
+	if err != nil {
+		return fhir.Response{}, err
+	}
+	tag := strconv.FormatUint(uint64(crc32.ChecksumIEEE(body)), 16)
+	if strings.Contains(r.IfNoneMatch, `"`+tag+`"`) {
+		return fhir.Response{Status: 304, ETag: tag}, nil
+	}
+	if !cut.Whole() {
+		body = cut.Append(nil, body)
+	}
+	return fhir.Response{Status: 200, Body: body, ETag: tag}, nil
 }
 
 // resolver decides which writes a request is; there is at least one.
