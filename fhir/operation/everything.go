@@ -23,9 +23,12 @@ const (
 // where the page before ended.
 type bookmark struct {
 	Query  string `json:"q,omitempty"`
-	Cursor string `json:"a,omitempty"`
-	Last   string `json:"l,omitempty"` // Type/id of the last referenced resource
-	Second bool   `json:"r,omitempty"` // the compartment is done: referenced resources follow
+	Type   string `json:"t,omitempty"` // of the compartment, where the page begins
+	Cursor string `json:"a,omitempty"` // of a block of Type
+	// Behind is the last resource of that block that was on the page before.
+	Behind store.RID `json:"b,omitempty"`
+	Last   string    `json:"l,omitempty"` // Type/id of the last referenced resource
+	Second bool      `json:"r,omitempty"` // the compartment is done: referenced resources follow
 }
 
 // record is one $everything: a compartment, and what narrows it.
@@ -42,8 +45,8 @@ type record struct {
 }
 
 // everything answers Patient/[id]/$everything and Encounter/[id]/$everything:
-// first the compartment in the order it was stored, then what it references,
-// each once. start and end narrow by the one clinical date of each type; what
+// first the resource itself, then its compartment type by type, each in the order
+// it was stored, then what these reference, each once. start and end narrow by the one clinical date of each type; what
 // has no such date is always in. Of referenced resources only those come that
 // belong to no other patient.
 func (c *Catalog) everything(ctx context.Context, a call) (fhir.Response, error) {
@@ -63,11 +66,11 @@ func (c *Catalog) everything(ctx context.Context, a call) (fhir.Response, error)
 	var own, more []store.Version
 	var next bookmark
 	if !mark.Second {
-		if own, next.Cursor, err = rec.members(ctx, mark.Cursor, room); err != nil {
+		if own, next, err = rec.members(ctx, mark, room); err != nil {
 			return fhir.Response{}, err
 		}
 	}
-	if next.Cursor == "" {
+	if next.Type == "" {
 		if more, err = rec.referenced(ctx, self); err != nil {
 			return fhir.Response{}, err
 		}
@@ -142,51 +145,74 @@ func (rec *record) wants(typ string) bool {
 	return len(rec.types) == 0 || slices.Contains(rec.types, typ)
 }
 
-// members is one page of the compartment and the cursor behind it.
-func (rec *record) members(ctx context.Context, cursor string, count int) ([]store.Version, string, error) {
-	q := rec.query(rec.wants)
+// members is one page of the compartment and where the next one begins. Types
+// are asked one by one: each is one scan in the order of the store, however
+// much there is.
+func (rec *record) members(ctx context.Context, from bookmark, room int) (own []store.Version, next bookmark, err error) {
+	for _, t := range rec.memberTypes() {
+		if from.Type != "" && t != from.Type || !rec.wants(t) || !rec.Sees(t) {
+			continue
+		}
+		from.Type = t
+		for {
+			block, err := rec.block(ctx, from, room, len(own) == room)
+			if err != nil {
+				return nil, next, err
+			}
+			take := min(len(block.Versions), room-len(own))
+			if take < len(block.Versions) {
+				if own = append(own, block.Versions[:take]...); take > 0 {
+					from.Behind = block.Versions[take-1].RID
+				}
+				return own, from, nil
+			}
+			own = append(own, block.Versions...)
+			if from = (bookmark{Type: t, Cursor: block.Next}); block.Next == "" {
+				break
+			}
+			if len(own) == room {
+				return own, from, nil
+			}
+		}
+		from = bookmark{}
+	}
+	return own, next, nil
+}
+
+// block is a page of one type from the store, without what was shown before: a
+// cursor is bound to its page size, so that a page that begins in the middle of
+// a block reads the block again. A probe only tells whether there is anything.
+func (rec *record) block(ctx context.Context, from bookmark, count int, probe bool) (store.Page, error) {
+	q := rec.query(from.Type)
 	if rec.sinced {
 		q.Where = sum(q.Where, rec.changed())
 	}
-	if len(q.Types) == 0 {
-		return nil, "", nil
-	}
-	q.After, q.Count = cursor, count
+	q.After, q.Count, q.NoRaw = from.Cursor, count, probe
 	found, err := rec.Find(ctx, q)
-	return found.Versions, found.Next, err
+	found.Versions = slices.DeleteFunc(found.Versions, func(v store.Version) bool { return v.RID <= from.Behind })
+	return found, err
 }
 
-// query asks for all of the compartment that start and end leave, of the types
-// that are wanted and that the caller may see.
-func (rec *record) query(wanted func(string) bool) store.Query {
-	var q store.Query
-	var union store.Or
-	for _, t := range rec.memberTypes() {
-		if !wanted(t) || !rec.Sees(t) {
-			continue
-		}
-		q.Types = append(q.Types, t)
-		union = append(union, sum(ofType(t), rec.belongs(t), rec.timely(t)))
-	}
-	q.Where = union
-	return q
+// query asks for all resources of the type that start and end leave.
+func (rec *record) query(typ string) store.Query {
+	return store.Query{Types: []string{typ}, Where: sum(rec.belongs(typ), rec.timely(typ))}
 }
 
-// memberTypes are the types of the compartment, and for a patient those that
+// memberTypes are the types of the compartment, its owner's first, and for a patient those that
 // name one as their patient although R4 lists them in no compartment (Task,
 // Device, Contract, GuidanceResponse …).
 func (rec *record) memberTypes() []string {
-	types := rec.search.CompartmentTypes(rec.owner.Type)
-	if rec.owner.Type != "Patient" {
-		return types
-	}
-	for t, shared := range rec.shared {
-		if _, ok := rec.patientParam(t); ok && shared {
-			types = append(types, t)
+	types := slices.Clone(rec.search.CompartmentTypes(rec.owner.Type))
+	if rec.owner.Type == "Patient" {
+		for t, shared := range rec.shared {
+			if _, ok := rec.patientParam(t); ok && shared {
+				types = append(types, t)
+			}
 		}
 	}
 	slices.Sort(types)
-	return types
+	types = slices.DeleteFunc(types, func(t string) bool { return t == rec.owner.Type })
+	return append([]string{rec.owner.Type}, types...)
 }
 
 func (rec *record) patientParam(typ string) (*search.Param, bool) {

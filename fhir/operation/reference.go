@@ -53,20 +53,20 @@ func (rec *record) referenced(ctx context.Context, self store.Version) ([]store.
 
 // fromMembers reads the whole compartment and notes what it points to.
 func (g *gathering) fromMembers(ctx context.Context) (map[string][]string, error) {
-	q := g.query(func(string) bool { return true })
-	q.Count = pageSize
 	var all [][]fhir.Reference
-	for len(q.Types) > 0 {
-		found, err := g.Find(ctx, q)
-		if err != nil {
-			return nil, err
-		}
-		for _, v := range found.Versions {
-			g.seen[v.Key.String()] = true
-			all = append(all, g.references(v))
-		}
-		if q.After = found.Next; q.After == "" {
-			break
+	for _, t := range g.memberTypes() {
+		q := g.query(t)
+		q.Count = pageSize
+		for more := g.Sees(t); more; more = q.After != "" {
+			found, err := g.Find(ctx, q)
+			if err != nil {
+				return nil, err
+			}
+			for _, v := range found.Versions {
+				g.seen[v.Key.String()] = true
+				all = append(all, g.references(v))
+			}
+			q.After = found.Next
 		}
 	}
 	return g.unseen(all), nil
