@@ -117,7 +117,16 @@ func (s *Server) Kill() { s.end(syscall.SIGKILL) }
 func (s *Server) Stop() { s.end(syscall.SIGTERM) }
 
 // Pause stops mongod's clock (SIGSTOP), as a hung machine does, until Resume.
-func (s *Server) Pause() { s.signal(syscall.SIGSTOP) }
+// It returns when mongod no longer answers: a busy machine takes a moment.
+func (s *Server) Pause() {
+	s.signal(syscall.SIGSTOP)
+	for range 200 {
+		if !s.running() {
+			return
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+}
 
 // Resume ends a Pause.
 func (s *Server) Resume() { s.signal(syscall.SIGCONT) }
