@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cespare/xxhash/v2"
+
 	"candela/fhir"
 	"candela/fhir/r4"
 	"candela/fhir/search"
@@ -97,6 +99,7 @@ type runner struct {
 	*world
 	doors                  []door
 	open                   func(t *testing.T, w *world) []door // the same doors on another world
+	attempt                uint64                              // other attempts draw other laws
 	counted, hits, refused int
 }
 
@@ -154,7 +157,9 @@ func (r *runner) check(p program) error {
 	if refusal != nil {
 		return nil
 	}
-	return r.laws(p, len(want))
+	drawn := *r // what laws draw depends on the program only, so that a failure comes again
+	drawn.dice = throw(xxhash.Sum64String(p.String()) + r.attempt)
+	return drawn.laws(p, len(want))
 }
 
 // refuses says whether the door refuses what the registry refuses.
