@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 )
@@ -24,6 +25,11 @@ type Config struct {
 	MaxBody    int // bytes of one resource
 	MaxBundle  int // bytes of one Bundle
 	MaxEntries int // entries of one Bundle
+	// Origins are the web origins whose pages may use the API (CORS), as
+	// scheme://host:port; "*" is all. Without authorization a page that may could
+	// read and write everything, so the default is none.
+	Origins []string
+
 	DeleteMany int // resources that one DELETE by criteria may end; 0 and 1: one
 	InFlight   int // bytes of request bodies handled at once
 	Rate       int // requests per second and address; 0 is no limit
@@ -94,7 +100,24 @@ func (c Config) Check() error {
 	if err := CheckStore(c.Store); err != nil {
 		return err
 	}
+	if err := c.checkOrigins(); err != nil {
+		return err
+	}
 	return c.checkLimits()
+}
+
+func (c Config) checkOrigins() error {
+	for _, origin := range c.Origins {
+		u, err := url.Parse(origin)
+		if origin != "*" && (err != nil || u.Scheme == "" || u.Host == "" || origin != u.Scheme+"://"+u.Host) {
+			return wrong("origin", "%q is no web origin; use scheme://host:port or *", origin)
+		}
+	}
+	return nil
+}
+
+func (c Config) allows(origin string) bool {
+	return slices.Contains(c.Origins, "*") || slices.Contains(c.Origins, origin)
 }
 
 func loopback(host string) bool {

@@ -38,6 +38,7 @@ func TestWrongConfigurationNamesTheKey(t *testing.T) {
 		"relative base":                  {func(c *app.Config) { c.Base = "/fhir" }, "base", "absolute"},
 		"negative limit":                 {func(c *app.Config) { c.MaxBody = -1 }, "max-body", "greater"},
 		"bundle larger than all":         {func(c *app.Config) { c.InFlight = 1 }, "in-flight", "max-bundle"},
+		"origin with a path":             {func(c *app.Config) { c.Origins = []string{"https://a.example/x"} }, "origin", "scheme://host"},
 		"analytics mode":                 {func(c *app.Config) { c.Analytics = "on" }, "analytics", "follow"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -147,6 +148,24 @@ func TestStopDrains(t *testing.T) {
 	for status := range answered {
 		if status != 0 && status != 201 {
 			t.Errorf("an accepted request got %d", status)
+		}
+	}
+}
+
+// TestOnlyNamedOriginsMayUseTheAPI keeps web pages that happen to be open
+// beside a server without authorization from its data (T100).
+func TestOnlyNamedOriginsMayUseTheAPI(t *testing.T) {
+	c := testConfig("embedded:" + t.TempDir())
+	c.Origins = []string{"https://app.example"}
+	s := startWith(t, c)
+	for origin, want := range map[string]string{"https://app.example": "https://app.example", "https://app.example.evil": "", "null": ""} {
+		req, err := http.NewRequest("GET", s.Base+"/Patient", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Origin", origin)
+		if got := do(t, req).header.Get("Access-Control-Allow-Origin"); got != want {
+			t.Errorf("%s is answered %q", origin, got)
 		}
 	}
 }

@@ -100,6 +100,7 @@ type serveFlags struct {
 	MaxBody    int           `help:"Largest resource, bytes." default:"10485760"`
 	MaxBundle  int           `help:"Largest Bundle, bytes." default:"52428800"`
 	MaxEntries int           `help:"Most entries of a Bundle." default:"5000"`
+	Origin     []string      `help:"Web origin whose pages may use the API, scheme://host:port or *. May be repeated. None by default; metadata is open to all." placeholder:"ORIGIN"`
 	DeleteMany int           `help:"Most resources that one DELETE by criteria may end; 1 refuses criteria that match more." default:"1"`
 	InFlight   int           `help:"Request bodies handled at once, bytes in all; more are answered 503." default:"536870912"`
 	Rate       int           `help:"Requests per second of one address; more are answered 429. 0: no limit." default:"0"`
@@ -111,7 +112,7 @@ func (s serveFlags) config() app.Config {
 	c := s.storeFlags.config(s.logFlags)
 	c.Listen, c.Base, c.Auth, c.Lenient, c.Analytics = s.Listen, s.Base, s.Auth, s.Lenient, s.Analytics
 	c.MaxBody, c.MaxBundle, c.MaxEntries, c.InFlight = s.MaxBody, s.MaxBundle, s.MaxEntries, s.InFlight
-	c.DeleteMany = s.DeleteMany
+	c.DeleteMany, c.Origins = s.DeleteMany, s.Origin
 	c.Rate, c.Timeout, c.Drain = s.Rate, s.Timeout, s.Drain
 	return c
 }
