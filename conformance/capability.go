@@ -45,13 +45,19 @@ type Statement struct {
 	Date string
 }
 
-// Once is the answer to GET metadata, made at the first call of each base URL.
+// Once is the answer to GET metadata, made at the first call of each base URL and
+// again when search parameters were added or removed.
 func (s Statement) Once() func(ctx context.Context, r fhir.Request) ([]byte, error) {
 	var mu sync.Mutex
 	made := map[string][]byte{}
+	var of uint64 // the stamp of the parameters it was made of
 	return func(ctx context.Context, r fhir.Request) ([]byte, error) {
 		mu.Lock()
 		defer mu.Unlock()
+		if stamp := s.Search.Stamp(); stamp != of {
+			of = stamp
+			clear(made)
+		}
 		if body, ok := made[r.Base]; ok {
 			return body, nil
 		}
@@ -141,7 +147,7 @@ func (s Statement) pointers() map[string][]string {
 	out := map[string][]string{}
 	for _, t := range s.Types {
 		for _, p := range s.Search.Params(t) {
-			if p.Type != search.Reference {
+			if p.Type != search.Reference || !p.Complete() {
 				continue
 			}
 			for _, target := range p.Targets {
@@ -165,6 +171,9 @@ func (s Statement) resource(t string, pointedBy []string) resource {
 		}
 	}
 	for _, p := range s.Search.Params(t) {
+		if !p.Complete() {
+			continue
+		}
 		out.SearchParam = append(out.SearchParam, searchParam{p.Code, p.URL, string(p.Type)})
 		if p.Type == search.Reference {
 			out.SearchInclude = append(out.SearchInclude, t+":"+p.Code)

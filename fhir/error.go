@@ -29,6 +29,7 @@ const (
 	CodeNoStore       = "no-store"
 	CodeTimeout       = "timeout"
 	CodeException     = "exception"
+	CodeIncomplete    = "incomplete"
 	CodeInformational = "informational"
 )
 

@@ -17,6 +17,7 @@ import (
 	"candela/analytics/segment"
 	"candela/conformance"
 	"candela/fhir"
+	"candela/fhir/index"
 	"candela/fhir/interaction"
 	"candela/fhir/operation"
 	"candela/fhir/r4"
@@ -34,6 +35,7 @@ type App struct {
 	Door   fhir.Doer
 	Search *search.Registry
 	Runner *analytics.Runner
+	Index  *index.Keeper
 
 	spec *r4.Spec
 }
@@ -47,7 +49,7 @@ func Open(ctx context.Context, c Config) (*App, error) {
 	if err := a.load(ctx); err != nil {
 		return nil, errors.Join(err, a.Close())
 	}
-	if err := a.wire(); err != nil {
+	if err := a.wire(ctx); err != nil {
 		return nil, errors.Join(err, a.Close())
 	}
 	return a, nil
@@ -90,19 +92,23 @@ func openStore(ctx context.Context, c Config) (store.Store, error) {
 	return s, nil
 }
 
-func (a *App) wire() error {
+func (a *App) wire(ctx context.Context) error {
 	c := a.Config
 	operations := operation.New(a.Search, a.spec.Resources(), c.Now)
 	engine, err := interaction.New(interaction.Config{
 		Store: a.Store, Search: a.Search, Structure: validate.New(a.spec), Elements: a.spec, Types: a.spec.Resources(),
 		NewID: c.newID(), Now: c.Now, Lenient: c.Lenient, Log: c.Log, MaxEntries: c.MaxEntries, Workers: runtime.GOMAXPROCS(0),
-		Operations: operations, DeleteMany: c.DeleteMany,
+		Operations: operations, Admit: a.Search.Admit, DeleteMany: c.DeleteMany,
 		Capabilities: conformance.Statement{Software: VersionName(), Search: a.Search, Types: a.spec.Resources(), Operations: operations.Operations(), DeleteMany: c.DeleteMany > 1}.Once(),
 	})
 	if err != nil {
 		return err
 	}
-	a.Door = engine
+	a.Index, err = index.New(ctx, index.Config{Store: a.Store, Search: a.Search, Log: c.Log})
+	if err != nil {
+		return err
+	}
+	a.Door = a.Index.Door(engine)
 	a.Runner, err = a.runner(engine)
 	return err
 }

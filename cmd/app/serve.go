@@ -68,6 +68,7 @@ func (a *App) serve(ctx context.Context, listener net.Listener) (*Server, error)
 	background, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	s.cancel = cancel
 	s.group.Go(s.listen)
+	s.group.Go(func() { s.Index.Run(background) })
 	if a.Config.Analytics == "follow" {
 		s.group.Go(func() { s.follow(background) })
 	}

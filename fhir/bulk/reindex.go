@@ -31,7 +31,7 @@ func (x Reindex) Run(ctx context.Context, types ...string) (int64, error) {
 		if err != nil {
 			return done, err
 		}
-		if err := x.renew(ctx, page.Versions); err != nil {
+		if err := x.Renew(ctx, page.Versions); err != nil {
 			return done, err
 		}
 		done += int64(len(page.Versions))
@@ -45,8 +45,10 @@ func (x Reindex) Run(ctx context.Context, types ...string) (int64, error) {
 	}
 }
 
-// renew writes a page at once; where a resource changed under way, one by one.
-func (x Reindex) renew(ctx context.Context, page []store.Version) error {
+// Renew renews the entries of a page of versions at once; where a resource
+// changed under way, one by one. A *fhir.Error is of a resource whose entries
+// cannot be made.
+func (x Reindex) Renew(ctx context.Context, page []store.Version) error {
 	ops := make([]store.Op, 0, len(page))
 	for _, v := range page {
 		entries, err := x.Search.Entries(fhir.Stored(v.Raw))

@@ -87,6 +87,11 @@ func (e *Engine) index(w *write) error {
 	if err != nil {
 		return err
 	}
+	if e.config.Admit != nil {
+		if err := e.config.Admit(res); err != nil {
+			return err
+		}
+	}
 	if w.op.Entries, err = e.config.Search.Entries(res); err != nil {
 		return err
 	}

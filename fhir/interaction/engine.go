@@ -46,6 +46,9 @@ type Config struct {
 	Elements  Elements
 	// Types are the names of all resource types that are served.
 	Types []string
+	// Admit says why a resource that is well formed may not be stored (a
+	// *fhir.Error); nil takes all.
+	Admit func(res fhir.Resource) error
 	// NewID gives a fresh logical id; Now the time.
 	NewID func() string
 	Now   func() time.Time

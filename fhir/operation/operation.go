@@ -144,6 +144,7 @@ func (c *Catalog) definitions() []definition {
 			{"patient", "id", 1}, {"start", "dateTime", 1}, {"end", "dateTime", 1}, {"type", "Coding", many},
 			{"on-demand", "boolean", 1}, {"profile", "canonical", many}, {"_count", "positiveInt", 1},
 		}, false, c.docref},
+		{Operation{"status", statusURL, "SearchParameter", false, false, true}, nil, false, c.status},
 		{Operation{"match", base + "Patient-match", "Patient", false, true, false}, []param{
 			{"resource", "Resource", 1}, {"onlyCertainMatches", "boolean", 1}, {"count", "positiveInt", 1},
 		}, false, c.match},

@@ -15,6 +15,7 @@ type extraction struct {
 	*Registry
 	root    fhirpath.Item
 	buffer  fhirpath.Buffer
+	budget  int       // of one evaluation; 0 is the usual
 	has     [2]uint64 // bits of the root members that are there
 	items   []fhirpath.Item
 	values  []store.Value
@@ -43,6 +44,10 @@ func (r *Registry) Entries(res fhir.Resource) ([]store.Entry, error) {
 	x.look(t)
 	for _, p := range t.params {
 		if !x.wants(p) {
+			continue
+		}
+		if p.added {
+			x.lenient(p)
 			continue
 		}
 		if err := x.param(p); err != nil {
@@ -131,7 +136,7 @@ func unreadable(p *Param, err error) error {
 func (x *extraction) eval(e *fhirpath.Expr, focus fhirpath.Item) ([]fhirpath.Item, error) {
 	from := len(x.items)
 	var err error
-	x.items, err = e.Append(x.items, fhirpath.Env{Resource: x.root, Buffer: &x.buffer}, focus)
+	x.items, err = e.Append(x.items, fhirpath.Env{Resource: x.root, Buffer: &x.buffer, Budget: x.budget}, focus)
 	return x.items[from:], err
 }
 

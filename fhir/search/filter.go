@@ -19,6 +19,7 @@ const (
 type filters struct {
 	reader
 	tests int
+	half  []*Param // used, but not indexed for all resources yet
 }
 
 // filter gives the expression of one parameter on types (none: all). known is
@@ -50,9 +51,9 @@ func (f *filters) filter(types []string, name, value string, depth int) (x store
 func (f *filters) find(types []string, code string) (*Param, error) {
 	if len(types) == 0 {
 		if p, ok := f.common().byCode[code]; ok {
-			return p, nil
+			return f.noted(p), nil
 		}
-		if f.codes[code] {
+		if f.known(code) {
 			return nil, invalid(code, "not common to all types; name the types with _type")
 		}
 		return nil, nil

@@ -84,6 +84,9 @@ func (r *Registry) Parse(types []string, params fhir.Params, opt Options) (Searc
 			return Search{}, err
 		}
 	}
+	if err := s.halfBuilt(); err != nil {
+		return Search{}, err
+	}
 	return s.finish(), nil
 }
 
@@ -242,6 +245,9 @@ func (r *Registry) Criteria(typ, query string, opt Options) (store.Query, error)
 	}
 	if len(s.where) == 0 {
 		return store.Query{}, fhir.Errorf(400, fhir.CodeRequired, "the criteria are empty: they would match every %s", typ)
+	}
+	if err := s.halfBuilt(); err != nil {
+		return store.Query{}, err
 	}
 	q := s.finish().Query
 	q.Count, q.Total = 2, false
@@ -433,6 +439,7 @@ func (s *parsing) included(name string, parts []string) ([]Include, error) {
 				continue
 			}
 			if target == "" || slices.Contains(by.Targets, target) {
+				s.noted(by)
 				out = append(out, Include{Type: typ, Param: by.Code, Target: target})
 			} else if parts[1] != "*" {
 				return nil, invalid(name, "that parameter does not point to the target type")

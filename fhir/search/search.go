@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"candela/fhir"
@@ -34,7 +35,8 @@ type Registry struct {
 	stray []Unsupported
 	codes map[string]bool // codes of all definitions
 	words bool            // _text and _content are indexed
-	every *typeParams     // the parameters of the abstract Resource, for searches over all types
+	over  atomic.Pointer[overlay]
+	every *typeParams // the parameters of the abstract Resource, for searches over all types
 }
 
 // Unsupported is a definition that cannot be searched by, and why.
@@ -112,18 +114,35 @@ func (r *Registry) enlist(def *r4.SearchParameter) {
 
 // of gives the compiled parameters of a type.
 func (r *Registry) of(typ string) (*typeParams, bool) {
+	if o := r.over.Load(); o != nil {
+		if t, ok := o.types[typ]; ok {
+			return t, true
+		}
+	}
 	t, ok := r.types[typ]
 	if !ok {
 		return nil, false
 	}
+	return t.compiled(r), true
+}
+
+func (t *typeParams) compiled(r *Registry) *typeParams {
 	t.once.Do(func() { r.compileType(t) })
-	return t, true
+	return t
 }
 
 // common gives the parameters that every type has.
 func (r *Registry) common() *typeParams {
-	r.every.once.Do(func() { r.compileType(r.every) })
-	return r.every
+	if o := r.over.Load(); o != nil && o.every != nil {
+		return o.every
+	}
+	return r.every.compiled(r)
+}
+
+// known says whether any type has a parameter of that code.
+func (r *Registry) known(code string) bool {
+	o := r.over.Load()
+	return r.codes[code] || o != nil && o.codes[code]
 }
 
 // Params are the searchable parameters of a type, sorted by code; nil for an
