@@ -82,6 +82,7 @@ func ask(t *testing.T, s *app.Server, method, path string, body []byte) answer {
 	if err != nil {
 		t.Fatal(err)
 	}
+	req.Header.Set("Accept", "application/fhir+json") // without it a Binary comes as its content
 	if len(body) > 0 {
 		req.Header.Set("Content-Type", "application/fhir+json")
 	}
