@@ -20,7 +20,6 @@ const (
 // group is the observations of one code: of every coding that one of them has.
 type group struct {
 	codes []store.Entry // entries of the parameter code
-	rows  []store.Version
 }
 
 // lastn answers Observation/$lastn: per subject and code the newest max
@@ -199,7 +198,7 @@ func (g *group) shares(codes []store.Entry) bool {
 
 func (g *group) has(e store.Entry) bool {
 	return slices.ContainsFunc(g.codes, func(o store.Entry) bool {
-		return o.Space == e.Space && o.Name == e.Name && (e.Name != "" || o.Value.Text == e.Value.Text)
+		return o.Space == e.Space && o.Name == e.Name && (e.Name != "" || o.Text == e.Text)
 	})
 }
 

@@ -94,7 +94,7 @@ func (a call) distinct(ctx context.Context, types []string, label string) ([][]b
 				}
 			}
 			for _, e := range v.Entries {
-				if id := e.Space + "|" + e.Name + "|" + e.Value.Text; e.Param == param && !known[id] {
+				if id := e.Space + "|" + e.Name + "|" + e.Text; e.Param == param && !known[id] {
 					known[id] = true
 					without = append(without, store.Test{Param: param, Cond: sameAs(e)})
 				}

@@ -165,10 +165,6 @@ func sum(parts ...store.Expr) store.Expr {
 	return all
 }
 
-func ofType(t string) store.Expr {
-	return store.Test{Param: store.ParamID, Cond: store.Cond{How: store.Within, Space: t}}
-}
-
 func present(param string) store.Expr {
 	return store.Test{Param: param, Cond: store.Cond{How: store.Present}}
 }

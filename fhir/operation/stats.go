@@ -214,7 +214,7 @@ func (m *measured) add(quantity fhir.Node, when time.Time) error {
 	}
 	d, err := fhir.ParseDecimal(value.Text())
 	if err != nil {
-		return nil // a number that cannot be one of a measurement
+		return nil //nolint:nilerr // a number that cannot be one of a measurement is left out
 	}
 	u := unit{quantity.Get("system").Text(), quantity.Get("code").Text(), quantity.Get("unit").Text()}
 	if len(m.values) == 0 {

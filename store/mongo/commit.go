@@ -111,12 +111,12 @@ func (s *Store) explain(ctx context.Context, batch []pending, err error) error {
 	case ctx.Err() != nil:
 		return errors.Join(classify("commit", ctx.Err()), err)
 	case late && len(batch) >= manyOps && s.answers(ctx):
-		return fmt.Errorf("mongo: %d ops were not written within %v; the database is slow or the bundle too large: %w (%v)",
-			len(batch), timeFor(len(batch)), store.ErrTooLarge, err)
+		return fmt.Errorf("mongo: %d ops were not written within %v; the database is slow or the bundle too large: %w (%s)",
+			len(batch), timeFor(len(batch)), store.ErrTooLarge, err.Error())
 	case hasCode(err, codesConflict...) && weightOf(batch) > s.gates.room:
-		return fmt.Errorf("mongo: %d ops are more than the database's cache takes in one transaction: %w (%v)", len(batch), store.ErrTooLarge, err)
+		return fmt.Errorf("mongo: %d ops are more than the database's cache takes in one transaction: %w (%s)", len(batch), store.ErrTooLarge, err.Error())
 	case !late && again(err) && !mongo.IsNetworkError(err):
-		return fmt.Errorf("mongo: lost races for too long: %w (%v)", store.ErrConflict, err)
+		return fmt.Errorf("mongo: lost races for too long: %w (%s)", store.ErrConflict, err.Error())
 	}
 	return classify("commit", err)
 }
