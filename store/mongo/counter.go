@@ -47,15 +47,38 @@ func newCounter(s *Store) *counter {
 	return &counter{s: s, coll: s.db.Collection("counter"), requests: make(chan ticket)}
 }
 
-// prepare makes sure that the counter is there.
+// format is the number of the layout of our documents; a database of another
+// is refused, because its index entries would be read wrong.
+const format = 1
+
+// prepare makes sure that the counter is there, with the layout's number in it.
 func (c *counter) prepare(ctx context.Context) error {
-	_, err := c.coll.UpdateOne(ctx, bson.D{{Key: "_id", Value: "main"}},
-		bson.D{{Key: "$inc", Value: bson.D{{Key: "n", Value: int64(0)}, {Key: "r", Value: int64(0)}}}},
-		options.UpdateOne().SetUpsert(true))
+	err := c.layout(ctx)
 	if mongo.IsDuplicateKeyError(err) { // another process was first
-		err = nil
+		err = c.layout(ctx)
 	}
-	return classify("prepare the counter", err)
+	return err
+}
+
+func (c *counter) layout(ctx context.Context) error {
+	var main struct {
+		Format int32 `bson:"format"`
+	}
+	err := c.coll.FindOneAndUpdate(ctx, bson.D{{Key: "_id", Value: "main"}}, bson.D{
+		{Key: "$inc", Value: bson.D{{Key: "n", Value: int64(0)}, {Key: "r", Value: int64(0)}}},
+		{Key: "$setOnInsert", Value: bson.D{{Key: "format", Value: int32(format)}}},
+	}, options.FindOneAndUpdate().SetUpsert(true).SetReturnDocument(options.After)).Decode(&main)
+	if mongo.IsDuplicateKeyError(err) {
+		return err
+	}
+	if err != nil {
+		return classify("prepare the counter", err)
+	}
+	if main.Format != format {
+		return fmt.Errorf("database %s has layout %d, this program reads %d: load the data into a new database: %w",
+			c.s.db.Name(), main.Format, format, store.ErrUnavailable)
+	}
+	return nil
 }
 
 // start serves tickets until the store closes.
