@@ -69,14 +69,25 @@ func (r *Registry) Entries(res fhir.Resource) ([]store.Entry, error) {
 }
 
 func (x *extraction) release() {
-	clear(x.items[:cap(x.items)])
-	clear(x.values[:cap(x.values)])
-	clear(x.cells[:cap(x.cells)])
-	clear(x.entries[:cap(x.entries)])
-	clear(x.seen[:cap(x.seen)])
-	x.root, x.items, x.values, x.entries = fhirpath.Item{}, x.items[:0], x.values[:0], x.entries[:0]
-	x.seen, x.bases, x.bytes = x.seen[:0], nil, nil
+	x.root, x.bases, x.bytes = fhirpath.Item{}, nil, nil
+	x.items, x.values, x.cells = emptied(x.items), emptied(x.values), emptied(x.cells)
+	x.entries, x.seen = emptied(x.entries), emptied(x.seen)
 	x.work.Put(x)
+}
+
+// kept is how long working memory may be to be used again: enough for nearly
+// all resources. What a huge one needed would have to be cleared for each
+// small one after it.
+const kept = 64
+
+// emptied is working memory without what it pointed to, which must not be kept
+// alive by the pool.
+func emptied[T any](s []T) []T {
+	if cap(s) > kept {
+		return nil
+	}
+	clear(s[:cap(s)])
+	return s[:0]
 }
 
 // look notes which of the members that parameters read are there.
