@@ -27,12 +27,15 @@ func (k Key) String() string { return k.Type + "/" + k.ID }
 // Action says what a version did.
 type Action uint8
 
-// The actions. Reindex renews the entries of the current version and makes no new one.
+// The actions. Reindex renews the entries of the current version and makes no
+// new one. Erase takes away every version of a key, deleted or not, as if the
+// key had never been; only the feed keeps that it happened.
 const (
 	Create  Action = iota + 1 // the key must never have existed
 	Put                       // create or replace
 	Delete                    // ends the resource; history stays
 	Reindex                   // new Entries for version IfMatch of Key
+	Erase                     // no body, entry or history of the key is left
 )
 
 // Version is one immutable state of a resource.
@@ -42,8 +45,8 @@ type Version struct {
 	Number int64     // 1, 2, 3 … without gaps; a delete takes a number too
 	Seq    Seq       //
 	Time   time.Time // UTC, milliseconds; never falls within one resource
-	Action Action    // Create, Put or Delete
-	Raw    []byte    // nil for Delete
+	Action Action    // Create, Put, Delete, or Erase (only from Commit and Changes)
+	Raw    []byte    // nil for Delete and Erase
 	// Entries are the index entries of the current version; only where asked for.
 	Entries []Entry
 }
@@ -125,10 +128,16 @@ type Store interface {
 	GetVersion(ctx context.Context, k Key, number int64) (Version, error)
 	Find(ctx context.Context, q Query) (Page, error)
 	History(ctx context.Context, s Span) (Page, error)
+	// Former yields the keys of resources of which an earlier version, or the
+	// last before a delete, had an Anchor entry that links to owner; the present
+	// version may have one too. Each key once, in no order. What was erased is
+	// not among them.
+	Former(ctx context.Context, owner Key) iter.Seq2[Key, error]
 	// Commit does all ops or none. The results stand in the order of ops.
 	Commit(ctx context.Context, ops ...Op) ([]Result, error)
 	// Changes yields every version with a Seq above after, once, in order, then
-	// waits for more until ctx ends.
+	// waits for more until ctx ends. An erased key yields its Erase and none of
+	// its versions.
 	Changes(ctx context.Context, after Seq) iter.Seq2[Version, error]
 	// Head is the newest Seq a Changes call would yield now.
 	Head(ctx context.Context) (Seq, error)

@@ -253,3 +253,8 @@ func (s *Store) openCursor(span *store.Span) (at []byte, back bool, err error) {
 	}
 	return data[1:], data[0] == 1, nil
 }
+
+// Former is the store's; see store.Store.
+func (s *Store) Former(context.Context, store.Key) iter.Seq2[store.Key, error] {
+	return func(yield func(store.Key, error) bool) { yield(store.Key{}, store.ErrQuery) }
+}

@@ -359,3 +359,8 @@ func (f *feed) persist(ctx context.Context) {
 		f.save(ctx, settled)
 	}
 }
+
+// Former is the store's; see store.Store.
+func (s *Store) Former(context.Context, store.Key) iter.Seq2[store.Key, error] {
+	return func(yield func(store.Key, error) bool) { yield(store.Key{}, store.ErrQuery) }
+}

@@ -398,3 +398,7 @@ func (s *shelf) KVList(ctx context.Context, bucket, prefix string) iter.Seq2[str
 		}
 	}
 }
+
+func (s *shelf) Former(context.Context, store.Key) iter.Seq2[store.Key, error] {
+	return func(yield func(store.Key, error) bool) { yield(store.Key{}, store.ErrQuery) }
+}
