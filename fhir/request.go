@@ -127,10 +127,21 @@ type Prefer struct {
 	Handling string // strict, lenient or ""
 }
 
-// Caller is who asks and what they may see.
+// Caller is who asks and what they may see. The zero Caller may nothing.
 type Caller struct {
-	Name   string // client or user name, for audit; never shown to others
+	Name    string    // client or user name, for audit; never shown to others
+	Client  string    // client id, "" for the server itself
+	User    Reference // the person as a resource (fhirUser), zero without one
+	Patient Reference // the patient in context, zero without one
+	Token   string    // public id (jti) of the access token, never the token
+	Address string    // network address the request came from, without port
+	Purpose []string  // purpose of use codes (v3-ActReason), such as BTG
+
 	Access Access
+	// Deny is taken away from Access: what labels and consents withhold. Its
+	// letters do not count; a rule without compartment and filter withholds a
+	// whole type.
+	Deny Access
 }
 
 // Access is a union of rules; empty means nothing.
