@@ -49,13 +49,14 @@ func Criteria(res fhir.Resource, base string) []string {
 	return out
 }
 
-// criteria says whether a reference is a conditional one.
+// criteria says whether a reference is a conditional one, be its query empty:
+// what finds nothing out must be refused, not stored as if it named a resource.
 func criteria(text, base string) (string, bool) {
 	if below, ok := strings.CutPrefix(text, base+"/"); ok && base != "" {
 		text = below
 	}
-	typ, query, ok := strings.Cut(text, "?")
-	if !ok || query == "" || strings.ContainsAny(typ, "/:#") {
+	typ, _, ok := strings.Cut(text, "?")
+	if !ok || strings.ContainsAny(typ, "/:#") {
 		return "", false
 	}
 	probe := fhir.ParseReference(typ + "/x")
