@@ -26,7 +26,7 @@ type entry struct {
 }
 
 // bundle does what is posted to the base: a batch or a transaction.
-func (e *Engine) bundle(ctx context.Context, v view, r fhir.Request) (fhir.Response, error) {
+func (e *Engine) bundle(ctx context.Context, r fhir.Request) (fhir.Response, error) {
 	if t := r.Resource.Type(); t != "Bundle" {
 		return fhir.Response{}, fhir.Errorf(400, fhir.CodeInvalid, "the base takes a Bundle; post a resource to [base]/[Type]").At("resourceType")
 	}
@@ -44,7 +44,7 @@ func (e *Engine) bundle(ctx context.Context, v view, r fhir.Request) (fhir.Respo
 	}
 	switch root.Get("type").Text() {
 	case "transaction":
-		if err := e.transaction(ctx, v, r, entries); err != nil {
+		if err := e.transaction(ctx, r, entries); err != nil {
 			return fhir.Response{}, err
 		}
 		return answers(r, "transaction-response", entries), nil
@@ -149,7 +149,7 @@ func (e *Engine) batch(ctx context.Context, entries []*entry) {
 			}
 			group.Go(func() error {
 				for _, x := range lane {
-					e.answer(ctx, x, &room)
+					e.answer(ctx, x, &room, e.Do)
 				}
 				return nil
 			})
@@ -173,15 +173,15 @@ func (m *room) take(answer *fhir.Response) {
 	}
 }
 
-// answer does one entry. Reads are refused once the answers fill the room.
-func (e *Engine) answer(ctx context.Context, x *entry, m *room) {
+// answer does one entry by do. Reads are refused once the answers fill the room.
+func (e *Engine) answer(ctx context.Context, x *entry, m *room, do fhir.DoerFunc) {
 	reads := x.rank() == ranks-1
 	if reads && m.taken.Load() > maxAnswers {
 		x.err = errRoom
 		return
 	}
 	x.err = e.safely(ctx, func() (err error) {
-		x.answer, err = e.Do(ctx, x.req)
+		x.answer, err = do(ctx, x.req)
 		return err
 	})
 	if x.err != nil {

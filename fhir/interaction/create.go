@@ -155,7 +155,7 @@ func (e *Engine) attested(ctx context.Context, v view, r fhir.Request, writes []
 		_, edit.From = r.Provenance.Root().Get("resourceType").Span()
 		edit.To, edit.With = edit.From, append([]byte(`,"target":`), target...)
 	}
-	told := &write{req: fhir.Request{Interaction: fhir.Create, Type: "Provenance", Prefer: r.Prefer}, index: 1}
+	told := &write{req: fhir.Request{Interaction: fhir.Create, Type: "Provenance", Prefer: r.Prefer, Caller: r.Caller}, index: 1}
 	told.op = store.Op{Action: store.Create, Key: store.Key{Type: "Provenance", ID: e.config.NewID()}}
 	if told.req.Resource, err = r.Provenance.Edited([]fhir.Edit{edit}); err != nil {
 		return nil, err

@@ -9,6 +9,7 @@ package interaction
 
 import (
 	"context"
+	"errors"
 	"hash/crc32"
 	"log/slog"
 	"math/rand/v2"
@@ -18,6 +19,7 @@ import (
 	"time"
 
 	"candela/fhir"
+	"candela/fhir/interaction/door"
 	"candela/fhir/interaction/page"
 	"candela/fhir/interaction/subset"
 	"candela/fhir/operation"
@@ -54,6 +56,12 @@ type Config struct {
 	Now   func() time.Time
 	// Capabilities is the CapabilityStatement as compact JSON.
 	Capabilities func(ctx context.Context, r fhir.Request) ([]byte, error)
+	// Door puts layers around the engine (a guard, an audit), nil none. Every
+	// request goes through them for itself: also each entry of a batch or
+	// transaction, and what an operation asks for in turn. A layer that refuses an
+	// entry of a transaction refuses it whole; the others learn that. Layers call
+	// on at most once, hand on their context, and may narrow the Caller.
+	Door func(fhir.Doer) fhir.Doer
 	// Operations are the operations served; nil: none.
 	Operations *operation.Catalog
 	// Lenient takes unknown elements with a warning, as if every request said
@@ -77,6 +85,7 @@ type Engine struct {
 	pages  *page.Sealer
 	served map[string]bool
 	cuts   *subset.Tables
+	door   *door.Door
 }
 
 // New makes an Engine. It reads nothing yet.
@@ -102,11 +111,22 @@ func New(c Config) (*Engine, error) {
 	for _, t := range c.Types {
 		e.served[t] = true
 	}
+	e.door = door.New(c.Door, fhir.DoerFunc(e.inside), c.Log)
 	return e, nil
 }
 
 // Do answers one request. Every error is a *fhir.Error.
 func (e *Engine) Do(ctx context.Context, r fhir.Request) (fhir.Response, error) {
+	answer, err := e.door.Do(ctx, r)
+	var own *fhir.Error
+	if err != nil && !errors.As(err, &own) {
+		err = e.explain(ctx, err)
+	}
+	return answer, err
+}
+
+// inside answers one request that has come through the door.
+func (e *Engine) inside(ctx context.Context, r fhir.Request) (fhir.Response, error) {
 	answer, err := e.do(ctx, r)
 	if err != nil {
 		return fhir.Response{}, e.explain(ctx, err)
@@ -135,7 +155,7 @@ func (e *Engine) do(ctx context.Context, r fhir.Request) (fhir.Response, error) 
 	case fhir.HistoryInstance, fhir.HistoryType, fhir.HistorySystem:
 		return e.history(ctx, v, r)
 	case fhir.Batch:
-		return e.bundle(ctx, v, r)
+		return e.bundle(ctx, r)
 	case fhir.Capabilities:
 		return e.capabilities(ctx, r)
 	case fhir.Operation:

@@ -16,8 +16,8 @@ import (
 
 // transaction does all entries or none (R4 http, transaction rules): every
 // write in one commit, then the reads, which see what was written. The entries
-// get their answers.
-func (e *Engine) transaction(ctx context.Context, v view, r fhir.Request, entries []*entry) error {
+// come in through the door one by one, and get their answers.
+func (e *Engine) transaction(ctx context.Context, r fhir.Request, entries []*entry) (err error) {
 	for _, x := range entries {
 		if x.err != nil {
 			return inEntry(x.index, x.err)
@@ -26,24 +26,50 @@ func (e *Engine) transaction(ctx context.Context, v view, r fhir.Request, entrie
 			return inEntry(x.index, err)
 		}
 	}
+	group := e.door.Open()
+	undone := errUndone // what those learn who are inside when it ends
+	defer func() { group.Close(undone) }()
+	for _, x := range entries {
+		var err error
+		if x.req, err = group.Enter(ctx, x.req); err != nil {
+			undone = refusalOf(err)
+			return inEntry(x.index, err)
+		}
+	}
+	writes, err := e.together(ctx, r, entries)
+	if err != nil {
+		undone = refusalOf(err)
+		return err
+	}
+	e.finish(ctx, entries, writes)
+	for i, x := range entries {
+		if x.err != nil {
+			x.err = refusalOf(x.err)
+		}
+		x.answer, x.err = group.Leave(i, x.answer, x.err)
+	}
+	return nil
+}
+
+var errUndone = fhir.Errorf(500, fhir.CodeException, "an internal error; the operator has been told")
+
+// together commits the writes of all entries; where criteria decided and another
+// write made them untrue meanwhile, it decides again.
+func (e *Engine) together(ctx context.Context, r fhir.Request, entries []*entry) ([]*write, error) {
 	for try := 0; ; try++ {
-		writes, err := e.resolve(ctx, v, entries)
+		writes, err := e.resolve(ctx, entries)
 		if err == nil {
-			err = e.foresee(ctx, v, entries, writes)
+			err = e.foresee(ctx, entries, writes)
 		}
 		if err == nil {
-			err = e.ready(ctx, v, r, entries, writes)
+			err = e.ready(ctx, r, entries, writes)
 		}
 		if err == nil {
-			err = v.commit(ctx, writes)
-		}
-		if err == nil {
-			e.finish(ctx, entries, writes)
-			return nil
+			err = e.views.of(r.Caller).commit(ctx, writes)
 		}
 		var at *store.OpError
-		if !errors.As(err, &at) {
-			return err
+		if err == nil || !errors.As(err, &at) {
+			return writes, err
 		}
 		if lostRace(err) && decidedAt(writes, at.Index) {
 			if again(ctx, try) {
@@ -51,7 +77,7 @@ func (e *Engine) transaction(ctx context.Context, v view, r fhir.Request, entrie
 			}
 			at.Err = store.ErrConflict
 		}
-		return inEntry(at.Index, at.Err)
+		return nil, inEntry(at.Index, at.Err)
 	}
 }
 
@@ -61,7 +87,7 @@ func decidedAt(writes []*write, index int) bool {
 
 // resolve decides what each write does, in the order DELETE, POST, PUT, and
 // refuses one identity in two writes.
-func (e *Engine) resolve(ctx context.Context, v view, entries []*entry) ([]*write, error) {
+func (e *Engine) resolve(ctx context.Context, entries []*entry) ([]*write, error) {
 	var writes []*write
 	resolvers := []resolver{e.resolveDelete, e.resolveCreate, e.resolveReplace}
 	twice := map[store.Key]bool{}
@@ -70,7 +96,7 @@ func (e *Engine) resolve(ctx context.Context, v view, entries []*entry) ([]*writ
 			if x.rank() != rank {
 				continue
 			}
-			some, err := resolve(ctx, v, x.req)
+			some, err := resolve(ctx, e.views.of(x.req.Caller), x.req)
 			if err != nil {
 				return nil, inEntry(x.index, err)
 			}
@@ -91,7 +117,7 @@ func (e *Engine) resolve(ctx context.Context, v view, entries []*entry) ([]*writ
 // foresee fails the transaction before it writes where one of its reads will
 // fail: what it asks for is not there, is deleted by it, or is malformed. What
 // another caller changes in between is said in the read's own entry.
-func (e *Engine) foresee(ctx context.Context, v view, entries []*entry, writes []*write) error {
+func (e *Engine) foresee(ctx context.Context, entries []*entry, writes []*write) error {
 	ends := map[store.Key]bool{} // written here -> deleted here
 	for _, w := range writes {
 		ends[w.op.Key] = w.op.Action == store.Delete
@@ -100,7 +126,7 @@ func (e *Engine) foresee(ctx context.Context, v view, entries []*entry, writes [
 		if x.rank() != ranks-1 {
 			continue
 		}
-		if err := e.readable(ctx, v, x.req, ends); err != nil {
+		if err := e.readable(ctx, e.views.of(x.req.Caller), x.req, ends); err != nil {
 			return inEntry(x.index, err)
 		}
 	}
@@ -136,7 +162,7 @@ func (e *Engine) readable(ctx context.Context, v view, r fhir.Request, ends map[
 
 // ready rewrites the links of all resources, then checks and indexes them side
 // by side.
-func (e *Engine) ready(ctx context.Context, v view, r fhir.Request, entries []*entry, writes []*write) error {
+func (e *Engine) ready(ctx context.Context, r fhir.Request, entries []*entry, writes []*write) error {
 	links := link.Map{FullURLs: map[string]link.Target{}, Base: r.Base, Elements: e.config.Elements}
 	byCriteria := map[string]link.Target{}
 	for _, w := range writes {
@@ -155,7 +181,7 @@ func (e *Engine) ready(ctx context.Context, v view, r fhir.Request, entries []*e
 		}
 	}
 	var err error
-	if links.Criteria, err = e.references(ctx, v, r.Base, writes, byCriteria); err != nil {
+	if links.Criteria, err = e.references(ctx, r.Base, writes, byCriteria); err != nil {
 		return err
 	}
 	return e.each(ctx, writes, func(w *write) error {
@@ -170,8 +196,8 @@ func (e *Engine) ready(ctx context.Context, v view, r fhir.Request, entries []*e
 // references resolves the conditional references of the bundle, each distinct
 // one once: to the entry that is created on the same condition, else to the
 // single resource that the criteria match.
-func (e *Engine) references(ctx context.Context, v view, base string, writes []*write, known map[string]link.Target) (map[string]link.Target, error) {
-	first := map[string]int{} // conditional reference -> first entry that has it
+func (e *Engine) references(ctx context.Context, base string, writes []*write, known map[string]link.Target) (map[string]link.Target, error) {
+	first := map[string]*write{} // conditional reference -> first entry that has it
 	ended := map[string]bool{}
 	for _, w := range writes {
 		if w.op.Action == store.Delete {
@@ -182,7 +208,7 @@ func (e *Engine) references(ctx context.Context, v view, base string, writes []*
 		}
 		for _, text := range link.Criteria(w.req.Resource, base) {
 			if _, seen := first[text]; !seen {
-				first[text] = w.index
+				first[text] = w
 			}
 		}
 	}
@@ -190,7 +216,7 @@ func (e *Engine) references(ctx context.Context, v view, base string, writes []*
 	out := make(map[string]link.Target, len(first))
 	var group errgroup.Group
 	group.SetLimit(e.workers())
-	for text, index := range first {
+	for text, w := range first {
 		if to, ok := known[text]; ok {
 			out[text] = to
 			continue
@@ -198,14 +224,14 @@ func (e *Engine) references(ctx context.Context, v view, base string, writes []*
 		group.Go(func() error {
 			var to link.Target
 			err := e.safely(ctx, func() (err error) {
-				to, err = e.referenced(ctx, v, text)
+				to, err = e.referenced(ctx, e.views.of(w.req.Caller), text)
 				return err
 			})
 			if ended[to.Key] {
 				err = fhir.Errorf(400, fhir.CodeInvalid, "a conditional reference matches what the transaction deletes")
 			}
 			if err != nil {
-				return inEntry(index, err)
+				return inEntry(w.index, err)
 			}
 			mu.Lock()
 			defer mu.Unlock()
@@ -259,7 +285,7 @@ func (e *Engine) each(ctx context.Context, writes []*write, do func(*write) erro
 	return inEntry(writes[failed].index, errs[failed])
 }
 
-// finish gives every entry its answer. What a read misses after the commit is
+// finish finds every entry's answer. What a read misses after the commit is
 // said in its own entry: the writes are done and stay.
 func (e *Engine) finish(ctx context.Context, entries []*entry, writes []*write) {
 	slices.SortFunc(writes, func(a, b *write) int { return cmp.Compare(a.index, b.index) })
@@ -270,7 +296,7 @@ func (e *Engine) finish(ctx context.Context, entries []*entry, writes []*write) 
 	}
 	for _, x := range entries {
 		if x.rank() == ranks-1 {
-			e.answer(ctx, x, &room)
+			e.answer(ctx, x, &room, e.inside)
 		}
 	}
 }

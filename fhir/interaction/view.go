@@ -261,8 +261,8 @@ func (v view) history(ctx context.Context, s store.Span) (store.Page, error) {
 	return v.store.History(ctx, s)
 }
 
-// commit writes all or nothing. Writes that are idle are left out; results are
-// put into the others.
+// commit writes all or nothing, each write as its own caller. Writes that are idle
+// are left out; results are put into the others.
 func (v view) commit(ctx context.Context, writes []*write) error {
 	ops := make([]store.Op, 0, len(writes))
 	live := make([]*write, 0, len(writes))
@@ -270,7 +270,7 @@ func (v view) commit(ctx context.Context, writes []*write) error {
 		if w.idle {
 			continue
 		}
-		if err := v.mayWrite(ctx, w); err != nil {
+		if err := v.of(w.req.Caller).mayWrite(ctx, w); err != nil {
 			return &store.OpError{Index: w.index, Err: err}
 		}
 		ops, live = append(ops, w.op), append(live, w)
@@ -359,8 +359,8 @@ func (w window) Get(ctx context.Context, k store.Key) (store.Version, error) {
 // Find answers a query.
 func (w window) Find(ctx context.Context, q store.Query) (store.Page, error) { return w.find(ctx, q) }
 
-// Do does another interaction as the same caller.
+// Do does another interaction as the same caller, through the door.
 func (w window) Do(ctx context.Context, r fhir.Request) (fhir.Response, error) {
 	r.Caller = w.caller
-	return w.engine.do(ctx, r)
+	return w.engine.Do(ctx, r)
 }

@@ -145,7 +145,7 @@ func (a call) relabel(ctx context.Context, change func(now, given fhir.Node) []b
 	}
 	for try := 1; ; try++ {
 		answer, err := a.rewrite(ctx, func(now fhir.Node) []byte { return change(now, given) })
-		if refusal := statusOf(err); refusal == 412 && a.IfMatch == "" && try < maxTries {
+		if refusal := statusOf(err); (refusal == 412 || refusal == 409) && a.IfMatch == "" && try < maxTries {
 			continue
 		}
 		return answer, err
