@@ -56,6 +56,7 @@ type Request struct {
 	Prefer          Prefer
 
 	Head      bool   // HEAD: same answer, no body
+	Safe      bool   // asked by GET or HEAD, which change nothing
 	Base      string // our own base URL without trailing slash, from configuration
 	RequestID string
 	Caller    Caller

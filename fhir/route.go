@@ -9,7 +9,7 @@ import (
 // verb, path the escaped path below the base without query ("Patient/1",
 // "" for the base itself), query its parameters. HTTP requests and Bundle
 // entries are read alike. The Request has Interaction, Type, ID, Version,
-// Operation, Compartment, Query and Head set. Errors are *Error: 404 for a
+// Operation, Compartment, Query, Head and Safe set. Errors are *Error: 404 for a
 // path of no form, 400 for a malformed id, 405 with Allow for a wrong method.
 //
 // Whether a resource type exists is the engine's question, not Route's.
@@ -29,7 +29,7 @@ func Route(method, path string, query Params) (Request, error) {
 	}
 	for _, v := range form.verbs {
 		if v.method == method {
-			r.Interaction = v.does
+			r.Interaction, r.Safe = v.does, method == "GET"
 			return r, nil
 		}
 	}
