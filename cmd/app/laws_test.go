@@ -130,10 +130,10 @@ func (r *runner) obey(d door, laws []law) error {
 	for _, l := range laws {
 		sum, parts := 0, []string(nil)
 		for _, part := range l.terms {
-			n, err := d.count(part.of)
-			if isRefusal(err) && r.ambiguous(part.of) {
-				return nil
+			if _, err := r.parse(part.of); err != nil {
+				return d.refuses(part.of, err)
 			}
+			n, err := d.count(part.of)
 			if err != nil {
 				return fmt.Errorf("%s: %s: %s: %w", d.name, l.text, part.of, err)
 			}

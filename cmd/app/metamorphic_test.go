@@ -140,9 +140,6 @@ func (r *runner) check(p program) error {
 		}
 		for _, size := range sizes {
 			got, err := d.all(p, size)
-			if isRefusal(err) && r.ambiguous(p) {
-				return nil
-			}
 			if err != nil {
 				return fmt.Errorf("%s, pages of %d: %w", d.name, size, err)
 			}
@@ -170,11 +167,6 @@ func (d door) refuses(p program, refusal error) error {
 		return fmt.Errorf("%s: answered %v, want the refusal %w", d.name, err, refusal)
 	}
 	return nil
-}
-
-func isRefusal(err error) bool {
-	var e *fhir.Error
-	return errors.As(err, &e) && e.Status == 400
 }
 
 // found is one page.

@@ -98,12 +98,9 @@ func (w *world) add(t *testing.T, s step) {
 // answer is what a search must give, and how R4 search reads it: every resource
 // tested one by one, chains followed by looking at every other.
 func (w *world) answer(p program) (keys []string, err error) {
-	s, err := w.registry.Parse(p.types(), p.params, search.Options{Now: w.now})
+	s, err := w.parse(p)
 	if err != nil {
 		return nil, err
-	}
-	if len(s.Warnings) > 0 {
-		return nil, fhir.Errorf(400, fhir.CodeNotSupported, "%s", s.Warnings[0].Diagnostics)
 	}
 	where := s.Query.Where
 	if p.owner != "" {
@@ -124,6 +121,20 @@ func (w *world) answer(p program) (keys []string, err error) {
 		keys = append(keys, one.key.String())
 	}
 	return keys, w.broken
+}
+
+// parse reads a program, or gives the refusal that it must meet.
+func (w *world) parse(p program) (search.Search, error) {
+	s, err := w.registry.Parse(p.types(), p.params, search.Options{Now: w.now})
+	switch {
+	case err != nil:
+		return s, err
+	case len(s.Warnings) > 0:
+		return s, fhir.Errorf(400, fhir.CodeNotSupported, "%s", s.Warnings[0].Diagnostics)
+	case w.ambiguous(s.Bare):
+		return s, fhir.Errorf(400, fhir.CodeMultiple, "an id without its type is that of several resources")
+	}
+	return s, nil
 }
 
 // compareThings sorts as R4 says: by the first value in the direction asked
@@ -202,11 +213,10 @@ func (w *world) tree(x store.Tree) []store.Key {
 	return reached
 }
 
-// ambiguous says whether the program names an id without its type that two
-// living resources have: R4 lets a server refuse it.
-func (w *world) ambiguous(p program) bool {
-	s, err := w.registry.Parse(p.types(), p.params, search.Options{Now: w.now})
-	return err == nil && slices.ContainsFunc(s.Bare, func(b search.Bare) bool {
+// ambiguous says whether one of the ids without a type is that of two living
+// resources: such a search is refused (item 63).
+func (w *world) ambiguous(bare []search.Bare) bool {
+	return slices.ContainsFunc(bare, func(b search.Bare) bool {
 		alive := 0
 		for _, one := range w.things {
 			if one.key.ID == b.ID && slices.Contains(b.Types, one.key.Type) {

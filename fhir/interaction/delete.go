@@ -52,10 +52,14 @@ func (e *Engine) deleteByCriteria(ctx context.Context, v view, r fhir.Request) (
 // some are the first resources that criteria match, at most count, without
 // their bytes.
 func (e *Engine) some(ctx context.Context, v view, r fhir.Request, count int) ([]store.Version, error) {
-	q, err := e.config.Search.Criteria(r.Type, below(r.Query.Encode()), search.Options{Now: e.config.Now()})
+	s, err := e.config.Search.Select(r.Type, below(r.Query.Encode()), search.Options{Now: e.config.Now()})
+	if err == nil {
+		err = v.certain(ctx, s.Bare)
+	}
 	if err != nil {
 		return nil, err
 	}
+	q := s.Query
 	var out []store.Version
 	for q.NoRaw = true; len(out) < count; {
 		q.Count = min(count-len(out), maxCount)

@@ -73,11 +73,15 @@ func (in *included) follow(ctx context.Context, from []store.Version, iterating 
 			return err
 		}
 	}
+	pointing := map[string][]search.Include{} // by type
 	for _, inc := range in.search.RevIncludes {
 		if !iterating || inc.Iterate {
-			if err := in.referrers(ctx, from, inc); err != nil {
-				return err
-			}
+			pointing[inc.Type] = append(pointing[inc.Type], inc)
+		}
+	}
+	for _, typ := range slices.Sorted(maps.Keys(pointing)) {
+		if err := in.referrers(ctx, from, typ, pointing[typ]); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -139,18 +143,26 @@ func (in *included) byIDs(ctx context.Context, typ string, ids []string) error {
 	return nil
 }
 
-// referrers adds the resources whose parameter points to one of from.
-func (in *included) referrers(ctx context.Context, from []store.Version, inc search.Include) error {
+// mostTests bounds the tests of one query that looks for referrers.
+const mostTests = 1000
+
+// referrers adds the resources of typ that point to one of from by one of the
+// parameters.
+func (in *included) referrers(ctx context.Context, from []store.Version, typ string, by []search.Include) error {
 	var any store.Or
 	for _, v := range from {
-		if inc.Target == "" || inc.Target == v.Key.Type {
-			any = append(any, store.Test{Param: inc.Param, Cond: store.Cond{How: store.Is, Space: v.Key.Type, Name: v.Key.ID}})
+		for _, inc := range by {
+			if inc.Target == "" || inc.Target == v.Key.Type {
+				any = append(any, store.Test{Param: inc.Param, Cond: store.Cond{How: store.Is, Space: v.Key.Type, Name: v.Key.ID}})
+			}
 		}
 	}
-	if len(any) == 0 {
-		return nil
+	for some := range slices.Chunk(any, mostTests) {
+		if err := in.add(ctx, typ, some, maxIncluded-len(in.versions)); err != nil {
+			return err
+		}
 	}
-	return in.add(ctx, inc.Type, any, maxIncluded-len(in.versions))
+	return nil
 }
 
 // add puts in what a query finds and is not there yet, page by page.

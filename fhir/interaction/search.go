@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
+	"strings"
 
 	"candela/fhir"
 	"candela/fhir/interaction/page"
@@ -16,10 +18,14 @@ import (
 // match: nil when there is none, 412 when there are many. Its bytes are read
 // only where whole asks for them. The query comes back for the commit to hold true.
 func (e *Engine) one(ctx context.Context, v view, typ, criteria string, whole bool) (*store.Version, *store.Query, error) {
-	q, err := e.config.Search.Criteria(typ, below(criteria), search.Options{Now: e.config.Now()})
+	s, err := e.config.Search.Select(typ, below(criteria), search.Options{Now: e.config.Now()})
+	if err == nil {
+		err = v.certain(ctx, s.Bare)
+	}
 	if err != nil {
 		return nil, nil, err
 	}
+	q := s.Query
 	claim := q
 	q.NoRaw = !whole
 	found, err := v.find(ctx, q)
@@ -79,6 +85,11 @@ func (e *Engine) search(ctx context.Context, v view, r fhir.Request) (fhir.Respo
 	if err != nil {
 		return fhir.Response{}, err
 	}
+	if mark.Cursor == "" {
+		if err := v.certain(ctx, s.Bare); err != nil {
+			return fhir.Response{}, err
+		}
+	}
 	cut, err := e.cutOf(s)
 	if err != nil {
 		return fhir.Response{}, err
@@ -109,6 +120,42 @@ func (e *Engine) search(ctx context.Context, v view, r fhir.Request) (fhir.Respo
 	}
 	out.Outcome(append(s.Warnings, more.warnings...))
 	return fhir.Response{Status: 200, Body: out.Bytes()}, nil
+}
+
+// certain refuses ids without a type that are the ids of resources of several
+// types, as far as the caller may see them (R4 search, reference).
+func (v view) certain(ctx context.Context, bare []search.Bare) error {
+	var types []string
+	var any store.Or
+	for _, b := range bare {
+		types = append(types, b.Types...)
+		any = append(any, store.Test{Param: store.ParamID, Cond: store.Cond{How: store.Named, Name: b.ID}})
+	}
+	slices.Sort(types)
+	types = slices.DeleteFunc(slices.Compact(types), func(t string) bool {
+		_, err := v.reach(t, letterSearch)
+		return err != nil
+	})
+	if len(types) < 2 {
+		return nil
+	}
+	alive, err := v.find(ctx, store.Query{Types: types, Where: any, Count: maxCount, NoRaw: true})
+	if err != nil {
+		return err
+	}
+	for _, b := range bare {
+		var of []string
+		for _, one := range alive.Versions {
+			if one.Key.ID == b.ID && slices.Contains(b.Types, one.Key.Type) {
+				of = append(of, one.Key.Type)
+			}
+		}
+		if len(of) > 1 {
+			slices.Sort(of)
+			return fhir.Errorf(400, fhir.CodeMultiple, "search parameter %q: the id is that of several resources (%s); write Type/id", b.Param, strings.Join(of, ", "))
+		}
+	}
+	return nil
 }
 
 // cutOf is what the search leaves of its resources.

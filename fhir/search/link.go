@@ -121,9 +121,9 @@ func (r reader) linkConds(p *Param, name, value string) ([]store.Cond, error) {
 }
 
 // Bare is the value of a reference parameter that names an id without its type,
-// where several types are possible. R4 search (reference) lets a server refuse
-// it when the id really is that of resources of different types: what finds two
-// of Types/ID alive should answer 400.
+// where several types are possible. R4 search (reference) says that a server
+// should refuse it when the id really is that of resources of different types:
+// what finds two of Types/ID alive answers 400.
 type Bare struct {
 	Param string // as given
 	ID    string
@@ -169,10 +169,15 @@ func (f *filters) hierarchy(p *Param, name, modifier, value string) (store.Expr,
 		return nil, invalid(name, "the value is no reference to a resource here")
 	}
 	var out store.Or
+	var tall []string
 	for _, typ := range types {
 		if up := f.upOf(typ); up != "" && slices.Contains(p.Targets, typ) {
+			tall = append(tall, typ)
 			out = append(out, store.Tree{Param: p.Code, Type: typ, ID: to.Name, Up: up, Above: modifier == "above"})
 		}
+	}
+	if f.bare != nil && len(tall) > 1 {
+		*f.bare = append(*f.bare, Bare{Param: name, ID: to.Name, Types: tall})
 	}
 	switch len(out) {
 	case 0:

@@ -222,36 +222,43 @@ func (s *parsing) finish() Search {
 // that would select everything, because they are empty or unknown, and
 // parameters that do not select are errors.
 func (r *Registry) Criteria(typ, query string, opt Options) (store.Query, error) {
+	s, err := r.Select(typ, query, opt)
+	return s.Query, err
+}
+
+// Select is Criteria with what else there is to say of them: ids that may be
+// ambiguous.
+func (r *Registry) Select(typ, query string, opt Options) (Search, error) {
 	params, err := fhir.ParseParams(query)
 	if err != nil {
-		return store.Query{}, err
+		return Search{}, err
 	}
 	opt.Strict = true
 	s, err := r.begin([]string{typ}, opt)
 	if err != nil {
-		return store.Query{}, err
+		return Search{}, err
 	}
 	for _, one := range params {
 		base, _, _ := strings.Cut(one.Name, ":")
 		if result(base) != nil || base == "_type" {
-			return store.Query{}, invalid(one.Name, "selects nothing and cannot stand in criteria")
+			return Search{}, invalid(one.Name, "selects nothing and cannot stand in criteria")
 		}
 		if one.Value == "" {
 			continue
 		}
 		if err := s.one(one); err != nil {
-			return store.Query{}, err
+			return Search{}, err
 		}
 	}
 	if len(s.where) == 0 {
-		return store.Query{}, fhir.Errorf(400, fhir.CodeRequired, "the criteria are empty: they would match every %s", typ)
+		return Search{}, fhir.Errorf(400, fhir.CodeRequired, "the criteria are empty: they would match every %s", typ)
 	}
 	if err := s.halfBuilt(); err != nil {
-		return store.Query{}, err
+		return Search{}, err
 	}
-	q := s.finish().Query
-	q.Count, q.Total = 2, false
-	return q, nil
+	out := s.finish()
+	out.Query.Count, out.Query.Total = 2, false
+	return out, nil
 }
 
 // result is the reader of a parameter that shapes the answer and selects
@@ -398,13 +405,18 @@ func (s *parsing) include(p fhir.Param) error {
 		return fhir.Errorf(400, fhir.CodeNotSupported, "search parameter %s: modifier %s is not supported; it takes iterate", name, quoteName(modifier))
 	}
 	parts := strings.Split(p.Value, ":")
-	if p.Value == "*" && name == "_include" && !modified {
+	every := p.Value == "*" && !modified
+	if every {
 		parts = []string{"", "*"}
 	}
 	if len(parts) < 2 || len(parts) > 3 {
-		return invalid(p.Name, "use Type:parameter, Type:parameter:TargetType, Type:*, or * in _include alone")
+		return invalid(p.Name, "use Type:parameter, Type:parameter:TargetType, Type:*, or, without :iterate, *")
 	}
-	found, err := s.included(p.Name, parts)
+	read := s.included
+	if every && name == "_revinclude" {
+		read = s.pointers
+	}
+	found, err := read(p.Name, parts)
 	if err != nil {
 		return err
 	}
@@ -448,6 +460,23 @@ func (s *parsing) included(name string, parts []string) ([]Include, error) {
 	}
 	if len(out) == 0 && parts[0] != "" {
 		return nil, invalid(name, "that type has no such reference parameter")
+	}
+	return out, nil
+}
+
+// pointers are the references of any type that may point to what is searched for.
+func (s *parsing) pointers(name string, _ []string) ([]Include, error) {
+	if len(s.types) == 0 {
+		return nil, invalid(name, "* needs types; name them with _type")
+	}
+	var out []Include
+	for _, typ := range s.spec.Resources() {
+		for _, by := range s.Params(typ) {
+			if by.Type == Reference && slices.ContainsFunc(s.types, func(t string) bool { return slices.Contains(by.Targets, t) }) {
+				s.noted(by)
+				out = append(out, Include{Type: typ, Param: by.Code})
+			}
+		}
 	}
 	return out, nil
 }
