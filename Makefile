@@ -2,12 +2,14 @@
 # make race     the same under the race detector
 # make lint     golangci-lint with .golangci.yml, and gofmt
 # make generate rebuild embedded data; the tree must not change
+# make bench    all benchmarks, search shapes among 1,000 patients included
+# make shapes   search shapes among 1,000, 4,000 and 16,000 patients on both stores, as a table
 # make binary   the release binary, static, in dist/
 GO      ?= go
 LINT    := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 
-.PHONY: test race lint generate binary bench fuzz
+.PHONY: test race lint generate binary bench shapes fuzz
 test:
 	$(GO) test -timeout 20m ./...
 
@@ -28,3 +30,6 @@ binary:
 
 bench:
 	$(GO) test -run '^$$' -bench . -benchmem ./...
+
+shapes:
+	CANDELA_SHAPES=1000,4000,16000 $(GO) test -run '^$$' -bench Shapes -benchtime 2s -timeout 60m ./cmd/app
