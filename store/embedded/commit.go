@@ -28,6 +28,9 @@ type task struct {
 	keys   plan.Keys // wanted after the commit
 	had    current   // before the commit
 	old    plan.Keys // before the commit
+	lost   [][]byte  // owners that the resource has no more
+	past   []place   // what an erase takes away: all versions,
+	owners [][]byte  // and the former owners
 	result store.Result
 }
 
@@ -75,7 +78,7 @@ func (s *Store) prepare(ops []store.Op) (tasks []task, size int, err error) {
 		seen[op.Key] = struct{}{}
 		t := &tasks[i]
 		t.op, t.time = op, now
-		if op.Action != store.Delete {
+		if indexed(op) {
 			t.keys = plan.KeysOf(op.Key.Type, op.Entries, now)
 		}
 		if op.Action == store.Create || op.Action == store.Put {
@@ -89,6 +92,9 @@ func (s *Store) prepare(ops []store.Op) (tasks []task, size int, err error) {
 	return tasks, size, nil
 }
 
+// indexed says whether a resource has index keys behind an op.
+func indexed(op *store.Op) bool { return op.Action != store.Delete && op.Action != store.Erase }
+
 // now is the clock in the store's resolution.
 func (s *Store) now() time.Time { return s.opt.Now().UTC().Truncate(time.Millisecond) }
 
@@ -96,7 +102,7 @@ func checkOp(op *store.Op) error {
 	switch {
 	case !nameable(op.Key):
 		return fmt.Errorf("%w: type and id must have 1 to %d bytes", store.ErrQuery, maxName)
-	case op.Action < store.Create || op.Action > store.Reindex:
+	case op.Action < store.Create || op.Action > store.Erase:
 		return fmt.Errorf("%w: action %d", store.ErrQuery, op.Action)
 	case len(op.Raw) > body.MaxSize:
 		return store.ErrTooLarge
@@ -130,7 +136,7 @@ func (s *Store) stage(ctx context.Context, tasks []task, size int) (*ticket, *pe
 	if !any {
 		return nil, nil, nil
 	}
-	t := s.feed.begin(seqs, rids, newest)
+	t := s.feed.begin(seqs, rids, newest, slices.ContainsFunc(tasks, func(k task) bool { return k.op.Action == store.Erase }))
 	b := s.db.NewBatchWithSize(size + 512)
 	if err := s.fill(b, tasks, t); err != nil {
 		s.feed.end(t)
@@ -180,12 +186,13 @@ func (s *Store) check(ctx context.Context, t *task) (err error) {
 }
 
 func precondition(op *store.Op, had *current) error {
+	ends := op.Action == store.Delete || op.Action == store.Erase
 	switch {
-	case op.Action == store.Reindex && had.absent(), op.Action == store.Delete && had.absent() && op.IfMatch == 0:
+	case op.Action == store.Reindex && had.absent(), ends && had.absent() && op.IfMatch == 0:
 		return fmt.Errorf("%s: %w", op.Key, store.ErrNotFound)
 	case op.IfMatch == -1 && !had.live():
 		return fmt.Errorf("%s is not there: %w", op.Key, store.ErrPrecondition)
-	case op.IfMatch > 0 && (op.IfMatch != had.number || !had.live()):
+	case op.IfMatch > 0 && (op.IfMatch != had.number || !had.live() && op.Action != store.Erase):
 		return fmt.Errorf("%s has version %d, not a live %d: %w", op.Key, had.number, op.IfMatch, store.ErrPrecondition)
 	case op.Action == store.Create && !had.absent():
 		return fmt.Errorf("%s exists: %w", op.Key, store.ErrConflict)
@@ -231,8 +238,13 @@ func (s *Store) unchanged(t *task) (bool, error) {
 func (s *Store) ready(t *task) error {
 	if t.op.Action == store.Reindex || t.had.time.After(t.time) {
 		t.time = t.had.time
-		if t.op.Action != store.Delete {
+		if indexed(t.op) {
 			t.keys = plan.KeysOf(t.op.Key.Type, t.op.Entries, t.time)
+		}
+	}
+	if t.op.Action == store.Erase {
+		if err := s.gather(t); err != nil {
+			return err
 		}
 	}
 	if !t.had.live() {
@@ -246,7 +258,60 @@ func (s *Store) ready(t *task) error {
 		return err
 	}
 	t.old = plan.KeysOf(row.Key.Type, row.Entries, row.Time)
+	t.lost = lostOwners(row.Entries, t.op)
 	return nil
+}
+
+// lostOwners are the owners among entries that are none behind op.
+func lostOwners(entries []store.Entry, op *store.Op) (lost [][]byte) {
+	if op.Action == store.Erase {
+		return nil
+	}
+	for i := range entries {
+		e := &entries[i]
+		kept := indexed(op) && slices.ContainsFunc(op.Entries, func(o store.Entry) bool {
+			return owns(&o) && o.Space == e.Space && o.Name == e.Name
+		})
+		if !owns(e) || kept {
+			continue
+		}
+		if owner := (store.Key{Type: e.Space, ID: e.Name}); nameable(owner) {
+			lost = append(lost, appendOwner(nil, owner))
+		}
+	}
+	return lost
+}
+
+func owns(e *store.Entry) bool { return e.Role&store.Anchor != 0 && e.Kind == store.Link }
+
+// gather reads what an erase must take away besides the present state.
+func (s *Store) gather(t *task) error {
+	prefix := number8(nil, spaceVersion, uint64(t.had.rid))
+	err := s.each(prefix, func(key, value []byte) error {
+		p, err := readPlace(key, value)
+		t.past = append(t.past, p)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	prefix = number8(nil, spaceOwner, uint64(t.had.rid))
+	return s.each(prefix, func(key, _ []byte) error {
+		t.owners = append(t.owners, slices.Clone(key[len(prefix):]))
+		return nil
+	})
+}
+
+// each calls use with all that stands under keys with a prefix.
+func (s *Store) each(prefix []byte, use func(key, value []byte) error) error {
+	it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: prefix, UpperBound: after(prefix)})
+	if err != nil {
+		return fault(err)
+	}
+	for ok := it.First(); ok && err == nil; ok = it.Next() {
+		err = use(it.Key(), it.Value())
+	}
+	return errors.Join(err, fault(it.Error()), fault(it.Close()))
 }
 
 // row reads the forward record of a live resource.

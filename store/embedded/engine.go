@@ -246,7 +246,7 @@ func (v *snapshot) Bodies(ctx context.Context, rids []store.RID) ([]store.Versio
 	versions := make([]store.Version, 0, len(rids))
 	err := v.each(ctx, spaceVersion, rids, func(key, value []byte) error {
 		version, err := readVersion(key, value)
-		if err == nil && version.Action != store.Delete {
+		if err == nil && version.Action != store.Delete && version.Action != store.Erase {
 			versions = append(versions, version)
 		}
 		return err

@@ -32,17 +32,21 @@ type ticket struct {
 	rid         store.RID // first of the new record ids
 	latest      time.Time
 	done        bool
+	erased      chan struct{} // of a commit that erases: closed when it is on disk or never will be
 }
 
 // begin hands out seqs sequence numbers and rids record ids to a commit whose
 // newest version is of time newest.
-func (f *feed) begin(seqs, rids int, newest time.Time) *ticket {
+func (f *feed) begin(seqs, rids int, newest time.Time, erases bool) *ticket {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if newest.After(f.latest) {
 		f.latest = newest
 	}
 	t := &ticket{first: f.seq + 1, last: f.seq + store.Seq(seqs), rid: f.rid + 1, latest: f.latest}
+	if erases {
+		t.erased = make(chan struct{})
+	}
 	f.seq = t.last
 	f.rid += store.RID(rids)
 	f.open = append(f.open, t)
@@ -54,6 +58,9 @@ func (f *feed) end(t *ticket) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	t.done = true
+	if t.erased != nil {
+		close(t.erased)
+	}
 	n := 0
 	for n < len(f.open) && f.open[n].done {
 		f.head = f.open[n].last
@@ -74,6 +81,18 @@ func (f *feed) state() (store.Seq, <-chan struct{}) {
 		f.wake = make(chan struct{})
 	}
 	return f.head, f.wake
+}
+
+// erasing is the commits under way that erase.
+func (f *feed) erasing() (under []<-chan struct{}) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, t := range f.open {
+		if t.erased != nil && !t.done {
+			under = append(under, t.erased)
+		}
+	}
+	return under
 }
 
 func (f *feed) top() store.RID {
@@ -129,19 +148,23 @@ func (s *Store) Changes(ctx context.Context, after store.Seq) iter.Seq2[store.Ve
 }
 
 // readChanges reads up to chunk versions behind after and up to head. last is
-// where to go on.
+// where to go on. What it misses because it was erased is erased on disk when
+// it returns: no crash brings back a version that a reader has passed.
 func (s *Store) readChanges(ctx context.Context, after, head store.Seq) (batch []store.Version, last store.Seq, err error) {
 	if err := s.enter(ctx); err != nil {
 		return nil, 0, err
 	}
 	defer s.leave()
-	it, err := s.db.NewIterWithContext(ctx, &pebble.IterOptions{LowerBound: seqKey(nil, after+1), UpperBound: seqKey(nil, head+1)})
+	snap := s.db.NewSnapshot()
+	defer func() { _ = snap.Close() }() // of a reader: nothing to lose
+	under := s.feed.erasing()
+	it, err := snap.NewIterWithContext(ctx, &pebble.IterOptions{LowerBound: seqKey(nil, after+1), UpperBound: seqKey(nil, head+1)})
 	if err != nil {
 		return nil, 0, fault(err)
 	}
 	last = head
 	for ok := it.First(); ok; ok = it.Next() {
-		v, err := s.changed(it.Value())
+		v, err := s.changed(snap, it.Value())
 		if err != nil {
 			return nil, 0, errors.Join(err, it.Close())
 		}
@@ -150,15 +173,33 @@ func (s *Store) readChanges(ctx context.Context, after, head store.Seq) (batch [
 			break
 		}
 	}
-	return batch, last, errors.Join(fault(it.Error()), fault(it.Close()))
+	if err := errors.Join(fault(it.Error()), fault(it.Close())); err != nil {
+		return nil, 0, err
+	}
+	return batch, last, s.awaitAll(ctx, under)
 }
 
-func (s *Store) changed(value []byte) (store.Version, error) {
+func (s *Store) awaitAll(ctx context.Context, under []<-chan struct{}) error {
+	for _, erased := range under {
+		select {
+		case <-erased:
+		case <-ctx.Done():
+			return fault(ctx.Err())
+		case <-s.stop:
+			return fmt.Errorf("%w: the store is closed", store.ErrUnavailable)
+		case <-s.health.broken:
+			return s.health.err()
+		}
+	}
+	return nil
+}
+
+func (s *Store) changed(r pebble.Reader, value []byte) (store.Version, error) {
 	c, err := readChange(value)
 	if err != nil {
 		return store.Version{}, err
 	}
-	v, err := s.version(s.db, c.rid, c.number)
+	v, err := s.version(r, c.rid, c.number)
 	if errors.Is(err, store.ErrNotFound) {
 		err = fmt.Errorf("%w: version %d of record %d is missing", store.ErrCorrupt, c.number, c.rid)
 	}

@@ -19,6 +19,7 @@ import (
 // library packs differently and both are read alike, the fingerprint changes.)
 var layouts = map[string]uint64{
 	"2": 0xb9bff719e8f2b35c,
+	"3": 0x298f29ba1fa01197,
 }
 
 func fixedWrites(t *testing.T, dir string) *Store {
@@ -28,7 +29,7 @@ func fixedWrites(t *testing.T, dir string) *Store {
 		t.Fatal(err)
 	}
 	raw := []byte(`{"resourceType":"A","id":"1","text":"` + strings.Repeat("some text of a body ", 20) + `"}`)
-	a, b := store.Key{Type: "A", ID: "1"}, store.Key{Type: "B", ID: "2"}
+	a, b, c := store.Key{Type: "A", ID: "1"}, store.Key{Type: "B", ID: "2"}, store.Key{Type: "C", ID: "3"}
 	entries := []store.Entry{
 		{Param: "name", Value: store.Value{Kind: store.Text, Text: "carreno quinones", Raw: "Carreño Quinones"}},
 		{Param: "code", Role: store.Hot, Value: store.Value{Kind: store.Code, Space: "http://s", Name: "c", Text: "display", Raw: "Display"}},
@@ -38,7 +39,8 @@ func fixedWrites(t *testing.T, dir string) *Store {
 	}
 	for _, ops := range [][]store.Op{
 		{{Action: store.Create, Key: a, Raw: raw, Entries: entries}, {Action: store.Put, Key: b, Raw: []byte(`{"resourceType":"B","id":"2"}`)}},
-		{{Action: store.Put, Key: a, Raw: raw[:len(raw)-3], Entries: entries[1:]}, {Action: store.Delete, Key: b}},
+		{{Action: store.Put, Key: a, Raw: raw[:len(raw)-3], Entries: entries[1:]}, {Action: store.Delete, Key: b}, {Action: store.Put, Key: c, Raw: raw}},
+		{{Action: store.Put, Key: a, Raw: raw, Entries: entries[3:]}, {Action: store.Erase, Key: c}},
 	} {
 		if _, err := s.Commit(context.Background(), ops...); err != nil {
 			t.Fatal(err)

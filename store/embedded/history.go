@@ -1,6 +1,7 @@
 package embedded
 
 import (
+	"bytes"
 	"context"
 	"crypto/hmac"
 	"crypto/sha256"
@@ -31,6 +32,7 @@ type entry struct {
 	rid          store.RID
 	number       int64
 	version      *store.Version // when it was read already
+	erased       bool           // a step of the feed that is no version
 }
 
 // History is the versions of a span, newest first.
@@ -85,7 +87,7 @@ func (s *Store) walkOf(snap *pebble.Snapshot, k store.Key) (walk, error) {
 func feedWalk(prefix []byte) walk {
 	return walk{lower: prefix, upper: after(prefix), desc: true, read: func(_, value []byte) (entry, error) {
 		c, err := readChange(value)
-		return entry{time: c.time, latest: c.latest, rid: c.rid, number: c.number}, err
+		return entry{time: c.time, latest: c.latest, rid: c.rid, number: c.number, erased: c.number == 0}, err
 	}}
 }
 
@@ -100,8 +102,8 @@ type historian struct {
 // page reads behind position at, or before it when back.
 func (h *historian) page(ctx context.Context, at []byte, back bool) (store.Page, error) {
 	page := store.Page{Total: -1}
-	if h.span.Count <= 0 {
-		return page, nil
+	if h.span.Count <= 0 || at != nil && !bytes.HasPrefix(at, h.walk.lower) {
+		return page, nil // a position of a record that was erased has nothing behind it
 	}
 	var keys [][]byte
 	for e, err := range h.entries(ctx, at, back) {
@@ -159,7 +161,7 @@ func (h *historian) entries(ctx context.Context, at []byte, back bool) iter.Seq2
 		falling := h.walk.desc != back
 		for ok := seek(it, at, falling); ok; ok = step(it, falling) {
 			e, err := h.walk.read(it.Key(), it.Value())
-			if err == nil && (e.time.Before(h.span.Since) || !h.span.Until.IsZero() && e.time.After(h.span.Until)) {
+			if err == nil && (e.erased || e.time.Before(h.span.Since) || !h.span.Until.IsZero() && e.time.After(h.span.Until)) {
 				if !back && e.latest.Before(h.span.Since) || ctx.Err() != nil {
 					break
 				}
@@ -254,7 +256,48 @@ func (s *Store) openCursor(span *store.Span) (at []byte, back bool, err error) {
 	return data[1:], data[0] == 1, nil
 }
 
-// Former is the store's; see store.Store.
-func (s *Store) Former(context.Context, store.Key) iter.Seq2[store.Key, error] {
-	return func(yield func(store.Key, error) bool) { yield(store.Key{}, store.ErrQuery) }
+// Former yields the keys of what had owner once and then no more, by record
+// id. It is kept when an owner is lost; a create costs nothing.
+func (s *Store) Former(ctx context.Context, owner store.Key) iter.Seq2[store.Key, error] {
+	return func(yield func(store.Key, error) bool) {
+		if !nameable(owner) {
+			return
+		}
+		prefix := appendOwner([]byte{spaceFormer}, owner)
+		for lower := prefix; lower != nil; {
+			keys, next, err := s.formerChunk(ctx, lower, after(prefix))
+			if err != nil {
+				yield(store.Key{}, err)
+				return
+			}
+			for _, k := range keys {
+				if !yield(k, nil) {
+					return
+				}
+			}
+			lower = next
+		}
+	}
+}
+
+// formerChunk reads some keys, and where to go on (nil: at the end).
+func (s *Store) formerChunk(ctx context.Context, lower, end []byte) (keys []store.Key, next []byte, err error) {
+	if err := s.enter(ctx); err != nil {
+		return nil, nil, err
+	}
+	defer s.leave()
+	it, err := s.db.NewIterWithContext(ctx, &pebble.IterOptions{LowerBound: lower, UpperBound: end})
+	if err != nil {
+		return nil, nil, fault(err)
+	}
+	for ok := it.First(); ok && err == nil; ok = it.Next() {
+		if len(keys) == chunk {
+			next = slices.Clone(it.Key())
+			break
+		}
+		var k store.Key
+		k, err = readOwner(it.Value())
+		keys = append(keys, k)
+	}
+	return keys, next, errors.Join(err, fault(it.Error()), fault(it.Close()))
 }

@@ -16,13 +16,15 @@ const (
 	spaceCurrent = 'c' // len(type) type id -> current: where a key's resource is and what state it is in
 	spaceEqual   = 'e' // hash rid -> nothing
 	spaceRow     = 'f' // rid -> forward record, live resources only
+	spaceFormer  = 'h' // owner rid -> key: what had this owner once and then no more
 	spaceKV      = 'k' // len(bucket) bucket key -> expiry value
 	spaceTimed   = 'm' // hash clock rid -> nothing
 	spaceOrdered = 'o' // field order rid -> nothing
 	spacePrefix  = 'p' // field text 0 rid -> nothing
 	spaceSeq     = 's' // seq -> change: every version in commit order
 	spaceType    = 't' // len(type) type seq -> change: the same by type
-	spaceVersion = 'v' // rid ^number -> version: head and packed body
+	spaceVersion = 'v' // rid ^number -> version: head and packed body; number 0 tells that rid was erased
+	spaceOwner   = 'w' // rid owner -> nothing: the keys that rid has in spaceFormer
 	spaceExpiry  = 'x' // expiry, KV key -> nothing
 )
 
@@ -102,6 +104,24 @@ func versionKey(dst []byte, rid store.RID, number int64) []byte {
 
 func kvKey(dst []byte, bucket, key string) []byte {
 	return append(appendName(append(dst, spaceKV), bucket), key...)
+}
+
+// appendOwner is an owner as a part of keys: none begins like another.
+func appendOwner(dst []byte, k store.Key) []byte { return appendName(appendName(dst, k.Type), k.ID) }
+
+// readOwner is the key that appendOwner wrote.
+func readOwner(data []byte) (store.Key, error) {
+	f := fields{data: data}
+	k := store.Key{Type: f.name(), ID: f.name()}
+	return k, f.err("key of a former")
+}
+
+func formerKey(dst []byte, owner []byte, rid store.RID) []byte {
+	return binary.BigEndian.AppendUint64(append(append(dst, spaceFormer), owner...), uint64(rid))
+}
+
+func ownerKey(dst []byte, rid store.RID, owner []byte) []byte {
+	return append(number8(dst, spaceOwner, uint64(rid)), owner...)
 }
 
 // lastEight reads the number that ends a key.

@@ -77,6 +77,17 @@ func (f *fields) text() string {
 	return s
 }
 
+// name reads what appendName wrote.
+func (f *fields) name() string {
+	n := int(f.byte())
+	if n > len(f.data) {
+		f.bad, n = true, 0
+	}
+	s := string(f.data[:n])
+	f.data = f.data[n:]
+	return s
+}
+
 func (f *fields) err(what string) error {
 	if f.bad {
 		return fmt.Errorf("%w: %s cannot be read", store.ErrCorrupt, what)
@@ -112,6 +123,19 @@ func appendVersion(dst []byte, v *store.Version, packed []byte) []byte {
 // versionHead is an upper bound for what appendVersion puts before the body.
 const versionHead = 2 + 2*binary.MaxVarintLen64 + 2*(2+maxName)
 
+// readPlace reads of a version record only where the version stands in the feed.
+func readPlace(key, data []byte) (place, error) {
+	f := fields{data: data}
+	f.bad = f.byte() != versionFormat || len(key) != 17
+	f.byte()
+	p := place{seq: store.Seq(f.uvarint())}
+	if err := f.err("version"); err != nil {
+		return place{}, err
+	}
+	p.number = int64(^lastEight(key))
+	return p, nil
+}
+
 // readVersion reads the record under a version key.
 func readVersion(key, data []byte) (store.Version, error) {
 	f := fields{data: data}
@@ -124,7 +148,7 @@ func readVersion(key, data []byte) (store.Version, error) {
 	}
 	v.RID = store.RID(binary.BigEndian.Uint64(key[1:9]))
 	v.Number = int64(^lastEight(key))
-	if v.Action == store.Delete {
+	if v.Action == store.Delete || v.Action == store.Erase {
 		return v, nil
 	}
 	var err error
@@ -134,9 +158,15 @@ func readVersion(key, data []byte) (store.Version, error) {
 	return v, nil
 }
 
+// place is where a version stands: among those of its key, and in the feed.
+type place struct {
+	number int64
+	seq    store.Seq
+}
+
 // change is one step of the feed: which version, and when. latest is the
 // newest time of all versions up to this one, so that a walk back in time
-// knows where to stop although clocks may step back.
+// knows where to stop although clocks may step back. number 0 is an erase.
 type change struct {
 	rid    store.RID
 	number int64

@@ -150,7 +150,7 @@ func (s *Store) begin() error {
 }
 
 // format is the number of the layout on disk; a folder of another is refused.
-const format = "2"
+const format = "3"
 
 func (s *Store) checkFormat() error {
 	have, err := s.setting("format", func() []byte { return []byte(format) })

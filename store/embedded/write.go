@@ -41,10 +41,17 @@ func (s *Store) fill(b *pebble.Batch, tasks []task, t *ticket) error {
 				rid++
 			}
 			seq++
-			if v.Action == store.Delete {
+			if !indexed(k.op) {
 				v.Raw = nil
 			}
-			k.result = store.Result{Version: v, Created: !k.had.live() && v.Action != store.Delete}
+			if v.Action == store.Erase {
+				v.Number = 0
+			}
+			k.result = store.Result{Version: v, Created: !k.had.live() && indexed(k.op)}
+			if v.Action == store.Erase {
+				w.erase(&v, k, t)
+				continue
+			}
 			w.version(&v, k, t)
 			w.index(&v, k)
 		}
@@ -55,6 +62,12 @@ func (s *Store) fill(b *pebble.Batch, tasks []task, t *ticket) error {
 func (w *writer) set() {
 	if w.err == nil {
 		w.err = w.b.Set(w.key, w.value, nil)
+	}
+}
+
+func (w *writer) remove() {
+	if w.err == nil {
+		w.err = w.b.Delete(w.key, nil)
 	}
 }
 
@@ -78,15 +91,55 @@ func (w *writer) version(v *store.Version, k *task, t *ticket) {
 func (w *writer) index(v *store.Version, k *task) {
 	w.row(&plan.Row{RID: v.RID, Key: v.Key, Number: v.Number, Seq: v.Seq, Time: v.Time, Entries: k.op.Entries}, v.Action != store.Delete)
 	w.postings(&k.old, &k.keys, v.RID)
+	w.former(k, v.RID)
+}
+
+// former writes under each owner that the resource has no more that it had it.
+func (w *writer) former(k *task, rid store.RID) {
+	for _, owner := range k.lost {
+		w.key = formerKey(w.key[:0], owner, rid)
+		w.value = appendOwner(w.value[:0], k.op.Key)
+		w.set()
+		w.key = ownerKey(w.key[:0], rid, owner)
+		w.value = w.value[:0]
+		w.set()
+	}
+}
+
+// erase removes all there is of a key. What stays is one step of the feed, and
+// under the record's id the mark that it is taken for ever.
+func (w *writer) erase(v *store.Version, k *task, t *ticket) {
+	for _, p := range k.past {
+		w.key = versionKey(w.key[:0], v.RID, p.number)
+		w.remove()
+		w.key = seqKey(w.key[:0], p.seq)
+		w.remove()
+		w.key = binary.BigEndian.AppendUint64(typeKey(w.key[:0], v.Key.Type), uint64(p.seq))
+		w.remove()
+	}
+	for _, owner := range k.owners {
+		w.key = formerKey(w.key[:0], owner, v.RID)
+		w.remove()
+		w.key = ownerKey(w.key[:0], v.RID, owner)
+		w.remove()
+	}
+	w.key = currentKey(w.key[:0], v.Key)
+	w.remove()
+	w.row(&plan.Row{RID: v.RID}, false)
+	w.postings(&k.old, &k.keys, v.RID)
+	w.key = versionKey(w.key[:0], v.RID, 0)
+	w.value = appendVersion(w.value[:0], v, nil)
+	w.set()
+	w.key = seqKey(w.key[:0], v.Seq)
+	w.value = appendChange(w.value[:0], &change{v.RID, 0, v.Time, t.latest})
+	w.set()
 }
 
 // row writes a forward record, or removes it when the resource is not live.
 func (w *writer) row(r *plan.Row, live bool) {
 	w.key = rowKey(w.key[:0], r.RID)
 	if !live {
-		if w.err == nil {
-			w.err = w.b.Delete(w.key, nil)
-		}
+		w.remove()
 		return
 	}
 	w.plain = plan.EncodeRow(w.plain[:0], *r)
@@ -100,6 +153,7 @@ func (w *writer) reindex(k *task) {
 	k.result = store.Result{Version: store.Version{Key: k.op.Key, RID: h.rid, Number: h.number, Seq: h.seq, Time: h.time, Action: h.action}}
 	w.row(&plan.Row{RID: h.rid, Key: k.op.Key, Number: h.number, Seq: h.seq, Time: h.time, Entries: k.op.Entries}, true)
 	w.postings(&k.old, &k.keys, h.rid)
+	w.former(k, h.rid)
 }
 
 // postings writes the difference between the keys of before and now.

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -28,7 +29,9 @@ type shelf struct {
 	now      func() time.Time
 	memory   *memory
 	versions []store.Version
+	seq      store.Seq
 	last     map[store.Key]store.Version
+	owners   map[store.Key]map[store.Key]bool // owner -> what was its, once
 	kv       map[string]value
 	wake     chan struct{}
 }
@@ -42,7 +45,7 @@ type value struct {
 
 func newShelf(opt plan.Options) *shelf {
 	m := newMemory()
-	return &shelf{planner: plan.New(m, opt), memory: m, last: map[store.Key]store.Version{}, kv: map[string]value{}, wake: make(chan struct{})}
+	return &shelf{planner: plan.New(m, opt), memory: m, last: map[store.Key]store.Version{}, owners: map[store.Key]map[store.Key]bool{}, kv: map[string]value{}, wake: make(chan struct{})}
 }
 
 // TestContract: the planner passes the stores' contract however wrong the
@@ -130,7 +133,7 @@ func (s *shelf) GetVersion(ctx context.Context, k store.Key, number int64) (stor
 	}
 	defer unlock()
 	for _, v := range s.versions {
-		if v.Key == k && v.Number == number {
+		if v.Key == k && v.Number == number && v.Action != store.Erase {
 			return found(v)
 		}
 	}
@@ -167,14 +170,15 @@ func (s *shelf) decide(ctx context.Context, op store.Op, before []store.Op, clai
 	if op.IfNone != nil {
 		claim = fmt.Sprintf("%+v", *op.IfNone)
 	}
+	blind := op.Action == store.Erase && op.IfMatch > 0 // a delete has a number too
 	switch {
 	case slices.ContainsFunc(before, func(o store.Op) bool { return o.Key == op.Key }), claims[claim]:
 		return r, store.ErrTwice
-	case op.IfMatch != 0 && !live, op.IfMatch > 0 && now.Number != op.IfMatch:
+	case op.IfMatch != 0 && !live && !blind, op.IfMatch > 0 && now.Number != op.IfMatch:
 		return r, store.ErrPrecondition
 	case op.Action == store.Create && now.RID != 0:
 		return r, store.ErrConflict
-	case op.Action == store.Delete && now.RID == 0:
+	case op.Action != store.Create && op.Action != store.Put && now.RID == 0:
 		return r, store.ErrNotFound
 	}
 	if claim != "" {
@@ -185,7 +189,7 @@ func (s *shelf) decide(ctx context.Context, op store.Op, before []store.Op, clai
 		}
 	}
 	r.Version = now
-	r.Created = !live && op.Action != store.Delete
+	r.Created = !live && (op.Action == store.Create || op.Action == store.Put)
 	r.Unchanged = op.Action == store.Delete && !live || live && op.Action == store.Put && bytes.Equal(now.Raw, op.Raw)
 	return r, nil
 }
@@ -203,11 +207,19 @@ func (s *shelf) apply(op store.Op, r *store.Result) {
 	if at.Before(now.Time) {
 		at = now.Time
 	}
+	s.seq++
+	if op.Action == store.Erase {
+		s.erase(now.Key)
+		r.Version = store.Version{Key: op.Key, RID: now.RID, Seq: s.seq, Time: at, Action: store.Erase}
+		s.versions = append(s.versions, r.Version)
+		return
+	}
 	if now.RID == 0 {
 		s.memory.top++
 		now.RID = s.memory.top
 	}
-	r.Version = store.Version{Key: op.Key, RID: now.RID, Number: now.Number + 1, Seq: store.Seq(len(s.versions) + 1), Time: at, Action: op.Action, Raw: bytes.Clone(op.Raw)}
+	s.remember(now)
+	r.Version = store.Version{Key: op.Key, RID: now.RID, Number: now.Number + 1, Seq: s.seq, Time: at, Action: op.Action, Raw: bytes.Clone(op.Raw)}
 	s.versions = append(s.versions, r.Version)
 	s.last[op.Key] = r.Version
 	if op.Action == store.Delete {
@@ -215,6 +227,34 @@ func (s *shelf) apply(op store.Op, r *store.Result) {
 		return
 	}
 	s.memory.set(r.Version, op.Entries)
+}
+
+// remember keeps the owners of the version that now is replaced.
+func (s *shelf) remember(now store.Version) {
+	row, ok := s.memory.rows[now.RID]
+	if !ok {
+		return
+	}
+	r, _ := plan.DecodeRow(row) // of our own making
+	for _, e := range r.Entries {
+		owner := store.Key{Type: e.Space, ID: e.Name}
+		if e.Role&store.Anchor == 0 || e.Kind != store.Link {
+			continue
+		}
+		if s.owners[owner] == nil {
+			s.owners[owner] = map[store.Key]bool{}
+		}
+		s.owners[owner][now.Key] = true
+	}
+}
+
+func (s *shelf) erase(k store.Key) {
+	s.memory.remove(s.last[k].RID)
+	s.versions = slices.DeleteFunc(slices.Clone(s.versions), func(v store.Version) bool { return v.Key == k && v.Action != store.Erase })
+	delete(s.last, k)
+	for _, had := range s.owners {
+		delete(had, k)
+	}
 }
 
 func (s *shelf) History(ctx context.Context, span store.Span) (store.Page, error) {
@@ -233,6 +273,9 @@ func (s *shelf) History(ctx context.Context, span store.Span) (store.Page, error
 	page := store.Page{Total: -1}
 	total := int64(0)
 	for _, v := range slices.Backward(s.versions) {
+		if v.Action == store.Erase {
+			continue
+		}
 		in := span.Key == store.Key{} || span.Key == v.Key || span.Key.ID == "" && span.Key.Type == v.Key.Type
 		if !in || !span.Since.IsZero() && v.Time.Before(span.Since) || !span.Until.IsZero() && v.Time.After(span.Until) {
 			continue
@@ -260,7 +303,12 @@ func (s *shelf) Changes(ctx context.Context, after store.Seq) iter.Seq2[store.Ve
 				yield(store.Version{}, err)
 				return
 			}
-			some, wake := s.versions[after:], s.wake
+			behind := slices.IndexFunc(s.versions, func(v store.Version) bool { return v.Seq > after })
+			var some []store.Version
+			if behind >= 0 {
+				some = s.versions[behind:]
+			}
+			wake := s.wake
 			unlock()
 			for _, v := range some {
 				if after = v.Seq; !yield(v, nil) {
@@ -285,7 +333,7 @@ func (s *shelf) Head(ctx context.Context) (store.Seq, error) {
 		return 0, err
 	}
 	defer unlock()
-	return store.Seq(len(s.versions)), nil
+	return s.seq, nil
 }
 
 func (s *shelf) Ping(ctx context.Context) error {
@@ -399,6 +447,19 @@ func (s *shelf) KVList(ctx context.Context, bucket, prefix string) iter.Seq2[str
 	}
 }
 
-func (s *shelf) Former(context.Context, store.Key) iter.Seq2[store.Key, error] {
-	return func(yield func(store.Key, error) bool) { yield(store.Key{}, store.ErrQuery) }
+func (s *shelf) Former(ctx context.Context, owner store.Key) iter.Seq2[store.Key, error] {
+	return func(yield func(store.Key, error) bool) {
+		unlock, err := s.lock(ctx)
+		if err != nil {
+			yield(store.Key{}, err)
+			return
+		}
+		keys := slices.Collect(maps.Keys(s.owners[owner]))
+		unlock()
+		for _, k := range keys {
+			if !yield(k, nil) {
+				return
+			}
+		}
+	}
 }

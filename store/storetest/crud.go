@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 
@@ -229,4 +231,125 @@ func (e *env) listError() error {
 		return err
 	}
 	return nil
+}
+
+// former is what the store says belonged to owner once, sorted.
+func (e *env) former(owner store.Key) []string {
+	e.Helper()
+	out := ids()
+	for k, err := range e.store.Former(e.ctx, owner) {
+		e.ok(err)
+		out = append(out, k.String())
+	}
+	slices.Sort(out)
+	if len(slices.Compact(slices.Clone(out))) != len(out) {
+		e.Fatalf("a key comes twice: %q", out)
+	}
+	return out
+}
+
+func owned(owners ...store.Key) (out []store.Entry) {
+	for _, o := range owners {
+		out = append(out, with(store.Anchor, link("owner", o)))
+	}
+	return out
+}
+
+// formerKeys: a key stands under an owner it had, until it is erased. Whether
+// one that has the owner still stands there too is the backend's choice.
+func formerKeys(e *env) {
+	one, two, none := key("B", "1"), key("B", "2"), key("B", "3")
+	e.put(key("A", "moved"), "v1", owned(one)...)
+	e.put(key("A", "moved"), "v2", owned(two)...)
+	e.put(key("A", "moved"), "v3", owned(two)...)
+	e.put(key("A", "dropped"), "v1", owned(one, two)...)
+	e.put(key("A", "dropped"), "v2", append(owned(two), link("other", one))...)
+	e.put(key("C", "deleted"), "v1", owned(one)...)
+	e.commit(remove(key("C", "deleted")))
+	e.put(key("A", "created"), "v1", owned(one)...)
+	e.put(key("A", "linked"), "v1", link("owner", one)) // no owner: the entry has not that role
+	e.put(key("A", "linked"), "v2")
+	e.put(key("A", "1"), "v1", owned(key("B", "11"))...)
+	e.put(key("A", "1"), "v2")
+	want := ids("A/dropped", "A/moved", "C/deleted")
+	same(e, "former of one", e.former(one), want)
+	moreOrLess := func(want ...string) { // A/dropped had two before and still has
+		e.Helper()
+		same(e, "former of two", slices.DeleteFunc(e.former(two), func(k string) bool { return k == "A/dropped" }), want)
+	}
+	same(e, "former of another", e.former(none), ids())
+	same(e, "former of a longer id", e.former(key("B", "11")), ids("A/1"))
+	same(e, "of another type", e.former(key("B1", "1")), ids())
+	e.put(key("A", "moved"), "v4")
+	moreOrLess("A/moved")
+	e.commit(store.Op{Action: store.Reindex, Key: key("A", "moved"), IfMatch: 4, Entries: []store.Entry{word("code", "new")}})
+	same(e, "after a reindex", e.former(one), want)
+	e.put(key("C", "renewed"), "v1", owned(none)...)
+	e.put(key("C", "renewed"), "v2", owned(none)...)
+	e.commit(store.Op{Action: store.Reindex, Key: key("C", "renewed"), IfMatch: 2})
+	same(e, "only its present version was renewed", e.former(none), ids("C/renewed"))
+	e.commit(erase(key("C", "renewed")))
+	e.commit(erase(key("A", "moved")), erase(key("C", "deleted")))
+	same(e, "after erases", e.former(one), ids("A/dropped"))
+	moreOrLess(ids()...)
+	_, err := e.store.Commit(e.ctx, store.Op{Action: store.Reindex, Key: key("A", "moved"), IfMatch: 4})
+	if !isOne(err, []error{store.ErrNotFound, store.ErrPrecondition}) {
+		e.Fatalf("a reindex of what was erased gives %v", err)
+	}
+	e.put(key("A", "moved"), "anew", owned(none)...)
+	same(e, "begun anew", e.former(one), ids("A/dropped"))
+	e.commit(remove(key("A", "moved")))
+	same(e, "begun anew and deleted", e.former(none), ids("A/moved"))
+	e.commit(erase(key("A", "dropped")))
+	same(e, "the last", e.former(one), ids())
+}
+
+// formerEndings: each key once, however often it comes and goes.
+func formerEndings(e *env) {
+	k, owner := key("A", "1"), key("B", "1")
+	for i := range 3 {
+		e.put(k, fmt.Sprint("with", i), owned(owner)...)
+		e.put(k, fmt.Sprint("without", i))
+		e.put(k, fmt.Sprint("again", i), owned(owner)...)
+		e.commit(remove(k))
+		same(e, "former", e.former(owner), ids("A/1"))
+	}
+	e.erases(k, e.put(k, "last", owned(owner)...).RID)
+	same(e, "erased", e.former(owner), ids())
+}
+
+// formerEnds: the list is long, and a reader may stop or be stopped.
+func formerEnds(e *env) {
+	const n = 700
+	owner := key("B", "1")
+	var puts, removes []store.Op
+	for i := range n {
+		puts = append(puts, put(key("A", fmt.Sprint(i)), "body", owned(owner)...))
+		removes = append(removes, remove(key("A", fmt.Sprint(i))))
+	}
+	e.commit(puts...)
+	e.commit(removes...)
+	if got := e.former(owner); len(got) != n {
+		e.Fatalf("%d former, want %d", len(got), n)
+	}
+	read := 0
+	for k, err := range e.store.Former(e.ctx, owner) { // erased while being read
+		e.ok(err)
+		e.commit(erase(k))
+		if read++; read == 3 {
+			break
+		}
+	}
+	if got := e.former(owner); len(got) != n-3 {
+		e.Fatalf("%d former are left, want %d", len(got), n-3)
+	}
+	ctx, cancel := context.WithCancel(e.ctx)
+	cancel()
+	failed := false
+	for _, err := range e.store.Former(ctx, owner) {
+		failed = failed || err != nil
+	}
+	if !failed {
+		e.Fatal("a cancelled reader took a part for all")
+	}
 }

@@ -3,6 +3,7 @@ package storetest
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -17,6 +18,7 @@ type state struct {
 	store.Version
 	live bool
 	raw  string
+	had  map[store.Key]bool // owners of earlier versions
 }
 
 // commit tells what ops must do, or the errors one of which they must give; the
@@ -44,6 +46,10 @@ func (m model) apply(op store.Op) (r store.Result, err error) {
 	if now != nil {
 		r.Number = now.Number + 1
 	}
+	if op.Action == store.Erase {
+		r.Number = 0
+		return r, erasable(now, op)
+	}
 	switch {
 	case op.IfMatch != 0 && !live, op.IfMatch > 0 && now.Number != op.IfMatch:
 		return r, store.ErrPrecondition
@@ -60,13 +66,56 @@ func (m model) apply(op store.Op) (r store.Result, err error) {
 	return r, nil
 }
 
+func erasable(now *state, op store.Op) error {
+	switch {
+	case now == nil && op.IfMatch == 0:
+		return store.ErrNotFound
+	case now == nil, op.IfMatch == -1 && !now.live, op.IfMatch > 0 && op.IfMatch != now.Number:
+		return store.ErrPrecondition
+	}
+	return nil
+}
+
 // done takes over what the store answered.
 func (m model) done(v store.Version, op store.Op) {
-	if now := m[v.Key]; now != nil && now.Number == v.Number {
+	now := m[v.Key]
+	if op.Action == store.Erase {
+		delete(m, v.Key)
 		return
 	}
+	if now != nil && now.Number == v.Number {
+		return
+	}
+	had := map[store.Key]bool{}
+	if now != nil {
+		maps.Copy(had, now.had)
+		maps.Copy(had, owners(now.Entries))
+	}
 	v.Entries = append(store.Builtin(v.Key, v.Time), op.Entries...)
-	m[v.Key] = &state{Version: v, live: op.Action != store.Delete, raw: string(op.Raw)}
+	m[v.Key] = &state{Version: v, live: op.Action != store.Delete, raw: string(op.Raw), had: had}
+}
+
+func owners(entries []store.Entry) map[store.Key]bool {
+	out := map[store.Key]bool{}
+	for _, e := range entries {
+		if e.Role&store.Anchor != 0 && e.Kind == store.Link {
+			out[store.Key{Type: e.Space, ID: e.Name}] = true
+		}
+	}
+	return out
+}
+
+// former are the keys that Former must yield for owner, and those it may.
+func (m model) former(owner store.Key) (must, may []string) {
+	for k, s := range m {
+		if !s.had[owner] {
+			continue
+		}
+		if may = append(may, k.String()); !s.live || !owners(s.Entries)[owner] {
+			must = append(must, k.String())
+		}
+	}
+	return must, may
 }
 
 // find evaluates q on everything.

@@ -188,3 +188,82 @@ func reopenMany(e *env) {
 		same(e, "old entries", e.ids(named("A", "code", fmt.Sprint(i-1))), ids())
 	}
 }
+
+// eraseRace: 64 puts and erases of one key leave what one order of them leaves.
+func eraseRace(e *env) {
+	k := key("A", "1")
+	e.put(k, "start", rich(key("B", "1"))...)
+	won := make([]bool, 64)
+	e.crowd(64, []error{store.ErrNotFound}, func(ctx context.Context, i int) error {
+		op := put(k, fmt.Sprint("writer ", i), append(rich(key("B", "1")), word("n", fmt.Sprint(i)))...)
+		if i%3 == 0 {
+			op = erase(k)
+		}
+		_, err := e.store.Commit(ctx, op)
+		won[i] = err == nil
+		return err
+	})
+	erases := 0
+	for i, ok := range won {
+		if ok && i%3 == 0 {
+			erases++
+		}
+		if !ok && i%3 != 0 {
+			e.Fatalf("put %d failed", i)
+		}
+	}
+	e.put(key("Z", "1"), "the end")
+	e.consistent(k, e.until(key("Z", "1")), erases)
+}
+
+// until reads all changes up to the first of k.
+func (e *env) until(k store.Key) []store.Version {
+	e.Helper()
+	var got []store.Version
+	for v, err := range e.store.Changes(e.ctx, 0) {
+		e.ok(err)
+		if v.Key == k {
+			break
+		}
+		got = append(got, v)
+	}
+	return got
+}
+
+// consistent wants that changes, history, index and state of k tell one story
+// that has so many erases.
+func (e *env) consistent(k store.Key, changes []store.Version, erases int) {
+	e.Helper()
+	var left []store.Version
+	for _, v := range changes {
+		if v.Action == store.Erase {
+			erases--
+			if len(left) > 0 {
+				e.Fatalf("versions before an erase: %q", lines(left))
+			}
+			continue
+		}
+		if left = append(left, v); v.Number != int64(len(left)) || v.RID != left[0].RID {
+			e.Fatalf("version %d, rid %d is number %d of its key", v.Number, v.RID, len(left))
+		}
+	}
+	if erases != 0 {
+		e.Fatalf("the feed misses %d erases", erases)
+	}
+	if len(left) == 0 {
+		e.neverWas(k, 64)
+		return
+	}
+	same(e, "history", lines(e.history(store.Span{Key: k, Count: 100}).Versions), newest(left, func(store.Version) bool { return true }))
+	last := left[len(left)-1]
+	v, err := e.store.Get(e.ctx, k)
+	e.ok(err)
+	e.check(v, k, last.Number, string(last.Raw))
+	for i := range 64 {
+		want := ids()
+		if string(last.Raw) == fmt.Sprint("writer ", i) {
+			want = ids(k.ID)
+		}
+		same(e, fmt.Sprint("entries of writer ", i), e.ids(named(k.Type, "n", fmt.Sprint(i))), want)
+	}
+}

@@ -33,6 +33,7 @@ func Random(t *testing.T, open Opener) {
 			}
 		}
 		p.history()
+		p.former()
 	})
 }
 
@@ -58,10 +59,12 @@ func (p *program) op() store.Op {
 		op.Action = store.Delete
 	case 2:
 		op.Action = store.Create
+	case 3:
+		op.Action = store.Erase
 	default:
 		op.Action = store.Put
 	}
-	if op.Action != store.Delete {
+	if op.Action == store.Create || op.Action == store.Put {
 		op.Raw = []byte(fmt.Sprint("body ", rapid.IntRange(0, 30).Draw(p.r, "raw")))
 		op.Entries = p.entries()
 	}
@@ -94,7 +97,10 @@ func (p *program) commit() {
 			p.r.Fatalf("op %d of %+v\n gave %+v\n want %+v", i, ops, g, w)
 		}
 		p.model.done(g.Version, ops[i])
-		if !g.Unchanged {
+		switch {
+		case g.Action == store.Erase:
+			p.past = slices.DeleteFunc(p.past, func(v store.Version) bool { return v.Key == g.Key })
+		case !g.Unchanged:
 			v := g.Version
 			v.Raw = ops[i].Raw
 			p.past = append(p.past, v)
@@ -168,6 +174,28 @@ func (p *program) history() {
 		}
 		if got := lines(page.Versions); fmt.Sprint(got) != fmt.Sprint(want) {
 			p.r.Fatalf("history of %s:\n got %q\nwant %q", typ, got, want)
+		}
+	}
+}
+
+// former compares, for every owner there can be, what once belonged to it.
+func (p *program) former() {
+	for _, typ := range p.types {
+		for id := range 10 {
+			owner := key(typ, fmt.Sprint(id))
+			must, may := p.model.former(owner)
+			seen := map[string]bool{}
+			for k, err := range p.store.Former(p.ctx, owner) {
+				if err != nil || seen[k.String()] || !slices.Contains(may, k.String()) {
+					p.r.Fatalf("former of %v: %v (%v), want once each of %q", owner, k, err, may)
+				}
+				seen[k.String()] = true
+			}
+			for _, k := range must {
+				if !seen[k] {
+					p.r.Fatalf("former of %v misses %s, has %v", owner, k, seen)
+				}
+			}
 		}
 	}
 }
