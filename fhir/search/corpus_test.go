@@ -109,7 +109,7 @@ func TestEveryTokenAndReferenceIsFoundByItsOwnValue(t *testing.T) {
 		}
 		for _, e := range entries {
 			value, ok := valueOf(e)
-			if !ok || e.Param == struck || strings.HasSuffix(e.Param, "phonetic") || e.Name == inside { // no search names it, or it is no word but a sound
+			if !ok || e.Param == struck || strings.HasSuffix(e.Param, "phonetic") || e.Name == inside || strings.HasPrefix(e.Param, inside) { // no search names it, or it is no word but a sound
 				continue
 			}
 			asked++

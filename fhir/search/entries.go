@@ -31,6 +31,11 @@ type extraction struct {
 // *fhir.Error: 422 when an expression cannot be evaluated on the resource, 400
 // for a type that R4 does not have.
 func (r *Registry) Entries(res fhir.Resource) ([]store.Entry, error) {
+	return r.entriesOf(res, r.words)
+}
+
+// entriesOf is Entries, with the words or without.
+func (r *Registry) entriesOf(res fhir.Resource, words bool) ([]store.Entry, error) {
 	t, ok := r.of(res.Type())
 	if !ok {
 		return nil, fhir.Errorf(400, fhir.CodeStructure, "%q is not a resource type of FHIR R4", res.Type()).At("resourceType")
@@ -57,7 +62,7 @@ func (r *Registry) Entries(res fhir.Resource) ([]store.Entry, error) {
 	if err := x.contained(); err != nil {
 		return nil, err
 	}
-	if r.words {
+	if words {
 		x.entries = appendWords(x.entries, res.Root())
 	}
 	for _, p := range t.hidden {

@@ -2,7 +2,9 @@ package search
 
 import (
 	"slices"
+	"strconv"
 	"strings"
+	"time"
 
 	"candela/fhir"
 	"candela/fhir/fhirpath"
@@ -210,48 +212,153 @@ func idCond(types []string, id string) store.Cond {
 }
 
 // inside is the value of the entries that tell that a reference names a contained
-// resource; the resource's own entries stand beside them under longer names.
+// resource, or that a slot holds one; the resource's own entries stand beside them
+// under longer names.
 const inside = "#"
 
 // within names the parameter whose entries tell that p names a contained typ.
 func within(p *Param, typ string) string { return p.Code + ":" + typ }
 
-// maxContained bounds how many contained resources are indexed.
-const maxContained = 200
+// slot names the parameter whose entries tell that a resource contains more than
+// n resources of typ: the entries of the one at place n stand behind it.
+func slot(typ string, n int) string { return inside + strconv.Itoa(n) + ":" + typ }
 
-// contained appends, for each reference to a contained resource, that resource's
-// entries under names behind the reference's, so that chains look into it.
+// MaxContained bounds how many contained resources are indexed.
+const MaxContained = 200
+
+// Contained are the contained resources that are indexed, in their order: those
+// with an id of their own and a known type.
+func (r *Registry) Contained(res fhir.Node) []fhir.Resource {
+	var out []fhir.Resource
+	seen := map[string]bool{}
+	for one := range res.Get("contained").Elements() {
+		id, typ := one.Get("id").Text(), one.Get("resourceType").Text()
+		if _, known := r.types[typ]; !known || id == "" || seen[id] || len(out) == MaxContained {
+			continue
+		}
+		seen[id] = true
+		out = append(out, fhir.Stored(one.Raw()))
+	}
+	return out
+}
+
+// contained appends the entries of each contained resource twice: under its slot,
+// where searches with _contained look, and under each reference that names it,
+// for chains.
 func (x *extraction) contained() error {
-	list := x.root.Node.Get("contained")
-	if !list.Exists() {
+	if !x.root.Node.Get("contained").Exists() {
 		return nil
 	}
-	all := map[string]fhir.Node{}
-	for one := range list.Elements() {
-		if id := one.Get("id").Text(); id != "" && len(all) < maxContained {
-			all["#"+id] = one
-		}
+	own, slots := len(x.entries), map[string]int{}
+	type one struct {
+		typ     string
+		entries []store.Entry
 	}
-	for _, e := range x.entries {
-		one, ok := all[e.Name]
-		if !ok || e.Kind != store.Link || e.Space != "" {
-			continue
-		}
-		typ := one.Get("resourceType").Text()
-		if _, known := x.types[typ]; !known {
-			continue
-		}
-		entries, err := x.Entries(fhir.Stored(one.Raw()))
+	all := map[string]one{}
+	for _, res := range x.Contained(x.root.Node) {
+		entries, err := x.entriesOf(res, false)
 		if err != nil {
 			return err
 		}
-		prefix := e.Param + ":" + typ
-		x.entries = append(x.entries, store.Entry{Param: prefix, Value: store.Value{Kind: store.Link, Name: inside}})
-		for _, of := range entries {
-			x.entries = append(x.entries, store.Entry{Param: prefix + "." + of.Param, Value: of.Value})
+		typ, id := res.Type(), res.ID()
+		all["#"+id] = one{typ, entries}
+		x.moved(slot(typ, slots[typ]), append(entries, store.Builtin(store.Key{Type: typ, ID: id}, time.Time{})[0]))
+		slots[typ]++
+	}
+	for i := range own {
+		e := x.entries[i]
+		if to, ok := all[e.Name]; ok && e.Kind == store.Link && e.Space == "" {
+			x.moved(e.Param+":"+to.typ, to.entries)
 		}
 	}
 	return nil
+}
+
+// moved appends a contained resource's entries behind prefix.
+func (x *extraction) moved(prefix string, entries []store.Entry) {
+	x.entries = append(x.entries, store.Entry{Param: prefix, Value: store.Value{Kind: store.Link, Name: inside}})
+	for _, of := range entries {
+		x.entries = append(x.entries, store.Entry{Param: prefix + "." + of.Param, Value: of.Value})
+	}
+}
+
+// containing reads _contained and _containedType.
+func (s *parsing) containing(p fhir.Param) error {
+	switch {
+	case p.Name == "_contained" && (p.Value == "true" || p.Value == "both" || p.Value == "false"):
+		s.out.Contained = p.Value != "false"
+		s.out.Both = p.Value == "both"
+	case p.Name == "_containedType" && (p.Value == "container" || p.Value == "contained"):
+		s.out.Alone = p.Value == "contained"
+	case p.Name == "_contained":
+		return invalid(p.Name, "true, both or false")
+	default:
+		return invalid(p.Name, "container or contained")
+	}
+	return s.keep(p)
+}
+
+// containable refuses what cannot be asked of contained resources.
+func (s *parsing) containable() error {
+	if !s.out.Contained {
+		return nil
+	}
+	if len(s.types) != 1 {
+		return invalid("_contained", "needs a single type to search for")
+	}
+	for _, by := range s.out.Query.Sort {
+		if by.Param != store.ParamUpdated || s.out.Alone {
+			return invalid("_sort", "beside _contained only _lastUpdated of containers can be sorted by")
+		}
+	}
+	for _, x := range s.where {
+		if code := outward(x); code != "" {
+			return invalid("_contained", "%s cannot be asked of contained resources", code)
+		}
+	}
+	return nil
+}
+
+// outward names what a condition asks that nothing contained can tell.
+func outward(x store.Expr) string {
+	switch x := x.(type) {
+	case store.And:
+		return outwardAny(x)
+	case store.Or:
+		return outwardAny(x)
+	case store.Not:
+		return outward(x.Of)
+	case store.Has:
+		return "_has and _list"
+	case store.Test:
+		if x.Param == inNarrative || x.Param == inAll {
+			return x.Param
+		}
+	}
+	return ""
+}
+
+func outwardAny(parts []store.Expr) string {
+	for _, part := range parts {
+		if code := outward(part); code != "" {
+			return code
+		}
+	}
+	return ""
+}
+
+// HasSlot is the condition that a resource contains more than n resources of typ.
+func HasSlot(typ string, n int) store.Expr {
+	return store.Test{Param: slot(typ, n), Cond: store.Cond{How: store.Is, Name: inside}}
+}
+
+// InSlot is x, a condition on resources of typ, asked of the contained one at
+// place n of those of its type. _lastUpdated is that of the container.
+func InSlot(typ string, n int, x store.Expr) store.Expr {
+	if x == nil {
+		return HasSlot(typ, n)
+	}
+	return store.And{HasSlot(typ, n), moved(x, slot(typ, n)+".")}
 }
 
 // along is the ways to meet of by what p names: a resource of typ, or one that
@@ -264,8 +371,8 @@ func along(p *Param, typ string, of store.Expr) []store.Expr {
 	}
 }
 
-// moved is x asked of a contained resource. Nothing else points into that, and
-// it contains none itself.
+// moved is x asked of a contained resource, which is as new as its container.
+// Nothing else points into that, and it contains none itself.
 func moved(x store.Expr, prefix string) store.Expr {
 	switch x := x.(type) {
 	case store.And:
@@ -278,7 +385,10 @@ func moved(x store.Expr, prefix string) store.Expr {
 		if x.Cond.How == store.Is && x.Cond.Name == inside {
 			return store.Or{}
 		}
-		x.Param, x.Role = prefix+x.Param, 0
+		if x.Param != store.ParamUpdated {
+			x.Param = prefix + x.Param
+		}
+		x.Role = 0
 		return x
 	case store.Via:
 		x.Param = prefix + x.Param

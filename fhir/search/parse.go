@@ -37,6 +37,9 @@ type Search struct {
 	Count       int    // page size; 0: no entries, the total only
 	Summary     string // _summary as given: true, text, data, count, false or ""
 	Elements    []string
+	Contained   bool         // _contained=true or both: what is contained in any type is searched
+	Both        bool         // _contained=both: so are the resources themselves
+	Alone       bool         // _containedType=contained: it comes without its container
 	Explain     bool         // _explain=true, a parameter of ours: tell how the search was answered
 	Bare        []Bare       // ids without a type that may be ambiguous
 	Used        fhir.Params  // what was used, for the self link; the effective _count is always in it
@@ -87,7 +90,7 @@ func (r *Registry) Parse(types []string, params fhir.Params, opt Options) (Searc
 	if err := s.halfBuilt(); err != nil {
 		return Search{}, err
 	}
-	return s.finish(), nil
+	return s.finish(), s.containable()
 }
 
 func (r *Registry) begin(types []string, opt Options) (*parsing, error) {
@@ -281,8 +284,8 @@ func result(name string) func(*parsing, fhir.Param) error {
 		return (*parsing).explain
 	case "_format", "_pretty":
 		return (*parsing).keep
-	case "_contained":
-		return (*parsing).contained
+	case "_contained", "_containedType":
+		return (*parsing).containing
 	}
 	return nil
 }
@@ -291,7 +294,7 @@ func result(name string) func(*parsing, fhir.Param) error {
 // would answer another question.
 func notBuilt(name string) bool {
 	switch name {
-	case "_text", "_content", "_list", "_filter", "_query", "_containedType":
+	case "_text", "_content", "_list", "_filter", "_query":
 		return true
 	}
 	return false
@@ -360,13 +363,6 @@ func (s *parsing) explain(p fhir.Param) error {
 		return invalid(p.Name, "true or false")
 	}
 	s.out.Explain = p.Value == "true"
-	return s.keep(p)
-}
-
-func (s *parsing) contained(p fhir.Param) error {
-	if p.Value != "false" {
-		return fhir.Errorf(400, fhir.CodeNotSupported, "search parameter _contained: only false is supported")
-	}
 	return s.keep(p)
 }
 

@@ -209,7 +209,7 @@ func checkMatch(t *testing.T, r *Registry, entries map[string][]store.Entry, lin
 	}
 	var got []string
 	for name, list := range entries {
-		holds, err := store.Holds(alone(s.Query.Where), list)
+		holds, err := store.Holds(alone(anywhere(s)), list)
 		if err != nil {
 			t.Fatalf("%s: %v", query, err)
 		}
@@ -223,6 +223,22 @@ func checkMatch(t *testing.T, r *Registry, entries map[string][]store.Entry, lin
 	if !slices.Equal(got, names) {
 		t.Errorf("%s\n got %s\nwant %s", query, got, names)
 	}
+}
+
+// anywhere is what a search asks, with _contained in the first three slots.
+func anywhere(s Search) store.Expr {
+	if !s.Contained {
+		return s.Query.Where
+	}
+	typ := s.Query.Types[0]
+	var union store.Or
+	for n := range 3 {
+		union = append(union, InSlot(typ, n, s.Query.Where))
+	}
+	if s.Both {
+		union = append(union, store.And{store.Test{Param: store.ParamID, Cond: store.Cond{How: store.Within, Space: typ}}, s.Query.Where})
+	}
+	return union
 }
 
 // alone is x where no other resource exists: no chain leads anywhere.
