@@ -41,6 +41,7 @@ var mayImport = map[string][]string{
 	"fhir/interaction/subset":  {"fhir", "fhir/r4"},
 	"fhir/operation":           {"fhir", "fhir/r4", "fhir/search", "fhir/interaction/page", "store"},
 	"fhir/index":               {"fhir", "fhir/bulk", "fhir/search", "store"},
+	"fhir/linking":             {"fhir", "fhir/r4", "fhir/search", "store"},
 	"fhir/bulk":                {"fhir", "fhir/search", "fhir/validate", "store"},
 	"conformance":              {"fhir", "fhir/fhirpath", "fhir/r4", "fhir/search", "fhir/operation"},
 	"conformance/script":       {"fhir", "fhir/fhirpath", "fhir/r4"},

@@ -30,6 +30,10 @@ type Config struct {
 	// read and write everything, so the default is none.
 	Origins []string
 
+	// Link are the elements whose logical references are linked, as
+	// Type.element:Target (Observation.subject:Patient); none by default.
+	Link []string
+
 	DeleteMany int // resources that one DELETE by criteria may end; 0 and 1: one
 	InFlight   int // bytes of request bodies handled at once
 	Rate       int // requests per second and address; 0 is no limit

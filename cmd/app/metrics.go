@@ -1,6 +1,8 @@
 package app
 
 import (
+	"context"
+	"math"
 	"net/http"
 	"strconv"
 	"time"
@@ -8,6 +10,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"candela/fhir/linking"
 )
 
 // metrics counts requests by route template and status, never by resource, so
@@ -37,6 +41,28 @@ func newMetrics() *metrics {
 func (m *metrics) observe(route string, status int, took time.Duration) {
 	m.requests.WithLabelValues(route, strconv.Itoa(status)).Inc()
 	m.seconds.WithLabelValues(route).Observe(took.Seconds())
+}
+
+// follow adds how linking stands: references looked at by path and outcome, and
+// the changes that it has not come to yet (NaN where the store does not say).
+func (m *metrics) follow(l *linking.Linker) {
+	for _, c := range l.Counts() {
+		m.registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
+			Name: "candela_links_total", Help: "Logical references looked at, by element and what came of it.",
+			ConstLabels: prometheus.Labels{"element": c.Element, "outcome": c.Outcome},
+		}, func() float64 { return float64(c.Value()) }))
+	}
+	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "candela_links_behind", Help: "Changes that linking has not come to yet.",
+	}, func() float64 {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		behind, err := l.Behind(ctx)
+		if err != nil {
+			return math.NaN()
+		}
+		return float64(behind)
+	}))
 }
 
 func (m *metrics) handler() http.Handler {

@@ -19,6 +19,7 @@ import (
 	"candela/fhir"
 	"candela/fhir/index"
 	"candela/fhir/interaction"
+	"candela/fhir/linking"
 	"candela/fhir/operation"
 	"candela/fhir/r4"
 	"candela/fhir/search"
@@ -36,6 +37,7 @@ type App struct {
 	Search *search.Registry
 	Runner *analytics.Runner
 	Index  *index.Keeper
+	Linker *linking.Linker // nil where nothing is to be linked
 
 	spec *r4.Spec
 }
@@ -104,6 +106,9 @@ func (a *App) wire(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if a.Linker, err = a.linker(engine); err != nil { // it goes by the specification's parameters, so before others come
+		return err
+	}
 	a.Index, err = index.New(ctx, index.Config{Store: a.Store, Search: a.Search, Log: c.Log})
 	if err != nil {
 		return err
@@ -111,6 +116,21 @@ func (a *App) wire(ctx context.Context) error {
 	a.Door = a.Index.Door(engine)
 	a.Runner, err = a.runner(engine)
 	return err
+}
+
+// linker links the logical references that the configuration names.
+func (a *App) linker(door fhir.Doer) (*linking.Linker, error) {
+	paths, err := linking.Parse(a.spec, a.Search, a.Config.Link)
+	if err != nil {
+		return nil, wrong("link", "%v", err)
+	}
+	if len(paths) == 0 {
+		return nil, nil
+	}
+	return linking.New(linking.Config{
+		Store: a.Store, Door: door, Search: a.Search, Paths: paths, Version: VersionName(), Base: a.Config.baseURL(),
+		Now: a.Config.Now, Log: a.Config.Log,
+	})
 }
 
 // runner is the analytics over the engine, with the capabilities of this version.

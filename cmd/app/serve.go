@@ -69,6 +69,11 @@ func (a *App) serve(ctx context.Context, listener net.Listener) (*Server, error)
 	s.cancel = cancel
 	s.group.Go(s.listen)
 	s.group.Go(func() { s.Index.Run(background) })
+	if s.Linker != nil {
+		s.metrics.follow(s.Linker)
+		s.group.Go(func() { s.Linker.Run(background) })
+		a.Config.Log.Info("linking logical references", slog.String("paths", strings.Join(a.Config.Link, ",")))
+	}
 	if a.Config.Analytics == "follow" {
 		s.group.Go(func() { s.follow(background) })
 	}
