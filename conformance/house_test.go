@@ -51,6 +51,8 @@ var mayImport = map[string][]string{
 	"analytics":                {"fhir", "store", "analytics/model", "analytics/profile"},
 	"analytics/risk":           {"fhir", "analytics", "analytics/model", "analytics/profile"},
 	"analytics/segment":        {"fhir", "analytics", "analytics/model", "analytics/profile"},
+	"smart/egress":             {},
+	"smart/scope":              {"fhir"},
 	"cmd/demo":                 {"fhir"},
 	"cmd/app":                  {"..."},
 	"cmd/candela":              {"..."},
