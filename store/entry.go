@@ -8,9 +8,10 @@ type Role uint8
 // (anchor, parameter, value) in Clock order; a Hot test sorted by Clock by one
 // scan of (parameter, value) in Clock order.
 const (
-	Anchor Role = 1 << iota // names the owner of the resource (its patient)
-	Hot                     // asked for in combination with an owner or newest-first
-	Clock                   // the one date of the type that such scans are ordered by
+	Anchor   Role = 1 << iota // names the owner of the resource (its patient)
+	Hot                       // asked for in combination with an owner or newest-first
+	Clock                     // the one date of the type that such scans are ordered by
+	Identity                  // names the one resource that is meant; only tests have it (see Claims)
 )
 
 // Kind says which fields of a Value are used and which index keys it gets.

@@ -18,7 +18,7 @@ var (
 	ErrUnavailable  = errors.New("store is not reachable")                // down, closed, timed out
 	ErrFull         = errors.New("store has no space left")               //
 	ErrCorrupt      = errors.New("stored data is damaged")                // checksum or decoding failed
-	ErrTwice        = errors.New("one resource is written twice at once") // two ops of a commit on one key or claim
+	ErrTwice        = errors.New("one resource is written twice at once") // two ops of a commit on one key or identity
 )
 
 // OpError says which op of a Commit failed.

@@ -60,8 +60,9 @@ type Op struct {
 	// IfMatch is the number the current version must have; 0 asks nothing, -1
 	// asks only that the resource exists and is not deleted.
 	IfMatch int64
-	// IfNone must match nothing at the moment of the commit. Two commits with
-	// equal IfNone queries never both succeed in creating.
+	// IfNone must match nothing at the moment of the commit, nor what another op
+	// of the commit writes (ErrTwice). Of commits whose IfNone queries share a
+	// claim (see Claims) each sees what those before it wrote.
 	IfNone *Query
 }
 

@@ -49,6 +49,9 @@ func (s *Store) Commit(ctx context.Context, ops ...store.Op) ([]store.Result, er
 	if err != nil {
 		return nil, err
 	}
+	if err := store.Twins(ops, s.now()); err != nil {
+		return nil, err
+	}
 	if err := s.room(size); err != nil {
 		return nil, err
 	}
@@ -112,10 +115,7 @@ func checkOp(op *store.Op) error {
 
 // commit checks and writes tasks under their locks, then waits for the disk.
 func (s *Store) commit(ctx context.Context, tasks []task, size int) error {
-	held, err := s.claims(tasks)
-	if err != nil {
-		return err
-	}
+	held := s.claims(tasks)
 	s.locks.lock(held)
 	ticket, batch, err := s.stage(ctx, tasks, size)
 	s.locks.unlock(held)
@@ -398,11 +398,10 @@ func (l *locks) unlock(held []uint16) {
 	}
 }
 
-// claims is the stripes of all that tasks touch: their keys, and the queries
-// that must match nothing.
-func (s *Store) claims(tasks []task) ([]uint16, error) {
+// claims is the stripes of all that tasks touch: their keys, and what the queries
+// are about that must match nothing.
+func (s *Store) claims(tasks []task) []uint16 {
 	held := make([]uint16, 0, len(tasks))
-	var seen map[uint64]struct{}
 	var space [128]byte
 	for i := range tasks {
 		op := tasks[i].op
@@ -410,22 +409,10 @@ func (s *Store) claims(tasks []task) ([]uint16, error) {
 		if op.IfNone == nil {
 			continue
 		}
-		claim := claimOf(op.IfNone)
-		if _, twice := seen[claim]; twice {
-			return nil, &store.OpError{Index: i, Err: fmt.Errorf("one condition: %w", store.ErrTwice)}
+		for _, claim := range store.Claims(*op.IfNone) {
+			held = append(held, uint16(xxhash.Sum64String(claim)))
 		}
-		if seen == nil {
-			seen = map[uint64]struct{}{}
-		}
-		seen[claim] = struct{}{}
-		held = append(held, uint16(claim))
 	}
 	slices.Sort(held)
-	return slices.Compact(held), nil
-}
-
-// claimOf names the question that q asks.
-func claimOf(q *store.Query) uint64 {
-	types := slices.Sorted(slices.Values(q.Types))
-	return xxhash.Sum64String(fmt.Sprintf("%q %#v", types, q.Where))
+	return slices.Compact(held)
 }

@@ -3,7 +3,6 @@ package mongo
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"time"
@@ -23,7 +22,7 @@ const maxOps = 50_000
 type pending struct {
 	*store.Op
 	hash, packed []byte
-	claim        []byte // of IfNone, nil without
+	claims       []string // of IfNone
 }
 
 // Commit does all ops or none. A single op is one insert, or one insert into
@@ -34,6 +33,9 @@ func (s *Store) Commit(ctx context.Context, ops ...store.Op) ([]store.Result, er
 	}
 	batch, err := ready(ops)
 	if err != nil {
+		return nil, err
+	}
+	if err := store.Twins(ops, s.now()); err != nil {
 		return nil, err
 	}
 	results, err := s.admitted(ctx, batch, false)
@@ -55,11 +57,11 @@ func (s *Store) admitted(ctx context.Context, batch []pending, alone bool) ([]st
 		return nil, classify("commit", err)
 	}
 	defer leave()
-	unlock, err := s.keys.lock(ctx, lockNames(batch))
+	done, err := s.turns.Take(ctx, lockNames(batch))
 	if err != nil {
 		return nil, classify("commit", err)
 	}
-	defer unlock()
+	defer done()
 	defer s.reaper.watch(s)()
 	attempt := s.transact
 	if len(batch) == 1 && batch[0].IfNone == nil {
@@ -134,18 +136,14 @@ func ready(ops []store.Op) ([]pending, error) {
 	}
 	batch := make([]pending, len(ops))
 	seen := make(map[store.Key]bool, len(ops))
-	claims := map[string]bool{}
 	for i := range ops {
 		p := pending{Op: &ops[i]}
-		if ops[i].IfNone != nil {
-			p.claim = claimOf(ops[i].IfNone)
-		}
-		if seen[p.Key] || claims[string(p.claim)] {
+		if seen[p.Key] {
 			return nil, &store.OpError{Index: i, Err: store.ErrTwice}
 		}
 		seen[p.Key] = true
-		if p.claim != nil {
-			claims[string(p.claim)] = true
+		if p.IfNone != nil {
+			p.claims = store.Claims(*p.IfNone)
 		}
 		if p.Action == store.Create || p.Action == store.Put {
 			p.hash, p.packed = hashOf(p.Raw), body.Compress(nil, p.Raw)
@@ -155,12 +153,6 @@ func ready(ops []store.Op) ([]pending, error) {
 	return batch, nil
 }
 
-// claimOf names a query by what it can match: two with equal names exclude each other.
-func claimOf(q *store.Query) []byte {
-	sum := sha256.Sum256(fmt.Appendf(nil, "%#v %#v", q.Types, q.Where))
-	return sum[:16]
-}
-
 // lockNames is what the commits of this process must not do at the same time.
 func lockNames(batch []pending) []string {
 	var names []string
@@ -168,8 +160,8 @@ func lockNames(batch []pending) []string {
 		if batch[i].Action != store.Create {
 			names = append(names, "k"+batch[i].Key.String())
 		}
-		if batch[i].claim != nil {
-			names = append(names, "c"+string(batch[i].claim))
+		for _, claim := range batch[i].claims {
+			names = append(names, "c"+claim)
 		}
 	}
 	return names

@@ -17,7 +17,7 @@
 //	counter  "main": {n: last seq, r: last rid, lu: last time};
 //	         "settled": {n: every seq up to it is a version or none for good};
 //	         "secret": {k: key of the cursors' seals}
-//	claim    {_id: hash of an IfNone query}, written by every commit that asks it
+//	claim    {_id: hash of a claim of an IfNone query}, written by every commit that asks it
 //	kv       {_id: {b: bucket, k: key}, v: value, x: expiry}
 //
 // All values that come from outside are BSON strings or bytes in fixed places;
@@ -41,6 +41,7 @@ import (
 
 	"candela/store"
 	"candela/store/plan"
+	"candela/store/turn"
 )
 
 // Options are what Open needs beside the address. The zero value is ready to use.
@@ -70,7 +71,7 @@ type Store struct {
 	planner   *plan.Planner
 	seal      seal
 	gates     gates
-	keys      keyLocks
+	turns     turn.Turns // of the commits of this process to one resource or claim; MongoDB decides all races, this saves losing them
 	estimates estimates
 	reaper    reaper
 

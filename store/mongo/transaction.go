@@ -2,6 +2,7 @@ package mongo
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"slices"
@@ -87,19 +88,24 @@ func (t *transaction) run(ctx context.Context) ([]store.Result, error) {
 	return results, nil
 }
 
-// claim writes the claim of each IfNone, as one that another transaction holds
-// makes one of the two fail and start anew.
+// claim writes the claims of all IfNone queries, each once and in order: one that
+// another transaction holds makes one of the two fail and start anew.
 func (t *transaction) claim(ctx context.Context) error {
-	var models []mongo.WriteModel
+	var claims []string
 	for i := range t.batch {
-		if c := t.batch[i].claim; c != nil {
-			models = append(models, mongo.NewUpdateOneModel().SetUpsert(true).
-				SetFilter(bson.D{{Key: "_id", Value: bson.Binary{Data: c}}}).
-				SetUpdate(bson.D{{Key: "$inc", Value: bson.D{{Key: "n", Value: int64(1)}}}, {Key: "$currentDate", Value: bson.D{{Key: "at", Value: true}}}}))
-		}
+		claims = append(claims, t.batch[i].claims...)
 	}
-	if len(models) == 0 {
+	if len(claims) == 0 {
 		return nil
+	}
+	slices.Sort(claims)
+	claims = slices.Compact(claims)
+	models := make([]mongo.WriteModel, len(claims))
+	for i, c := range claims {
+		sum := sha256.Sum256([]byte(c))
+		models[i] = mongo.NewUpdateOneModel().SetUpsert(true).
+			SetFilter(bson.D{{Key: "_id", Value: bson.Binary{Data: sum[:16]}}}).
+			SetUpdate(bson.D{{Key: "$inc", Value: bson.D{{Key: "n", Value: int64(1)}}}, {Key: "$currentDate", Value: bson.D{{Key: "at", Value: true}}}})
 	}
 	_, err := t.s.claim.BulkWrite(ctx, models)
 	if mongo.IsDuplicateKeyError(err) {

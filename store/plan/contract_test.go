@@ -146,6 +146,9 @@ func (s *shelf) Commit(ctx context.Context, ops ...store.Op) ([]store.Result, er
 		return nil, err
 	}
 	defer unlock()
+	if err := store.Twins(ops, s.now()); err != nil {
+		return nil, err
+	}
 	results := make([]store.Result, len(ops))
 	claims := map[string]bool{}
 	for i, op := range ops {

@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"testing"
@@ -13,6 +14,8 @@ func testCommit(t *testing.T, open Opener) {
 		"together":    commitTogether,
 		"if match":    commitIfMatch,
 		"if none":     commitIfNone,
+		"identities":  commitIdentities,
+		"spelled":     commitSpelled,
 		"atomic":      commitAtomic,
 		"twice":       commitTwice,
 		"big":         commitBig,
@@ -97,6 +100,63 @@ func commitIfNone(e *env) {
 		ifNone(put(key("A", "6"), "six"), "A", is("identifier", "urn:s", "8")),
 		ifNone(put(key("A", "7"), "seven"), "A", is("identifier", "urn:s", "8")))
 	same(e, "what is left", e.ids(store.Query{Types: []string{"A"}}), []string{"0", "3"})
+}
+
+// commitIdentities: what one op asks not to be there, no other op of the commit
+// may write, however it is asked; what only looks alike may stand side by side.
+func commitIdentities(e *env) {
+	seven, eight := code("identifier", "urn:s", "7", ""), code("identifier", "urn:s", "8", "")
+	other := code("identifier", "urn:t", "7", "")
+	system, bare := is("identifier", "urn:s", "7"), isNamed("identifier", "7")
+	asks := func(id string, x store.Expr, entries ...store.Entry) store.Op {
+		return ifNone(put(key("A", id), id, entries...), "A", x)
+	}
+	for _, c := range [][]store.Op{
+		{put(key("A", "1"), "plain", seven), asks("2", system, seven)},
+		{asks("1", system, seven), put(key("A", "2"), "plain", eight, seven)},
+		{asks("1", system, seven), asks("2", bare, seven)},
+		{asks("1", system, eight), asks("2", store.And{bare, isNamed("active", "true")}, seven), asks("3", is("identifier", "urn:s", "8"), eight)},
+		{asks("1", system, seven), asks("2", store.Or{isNamed("identifier", "9"), bare}, seven)},
+		{put(key("A", "1"), "plain", text("name", "Anna")), asks("2", startsWith("name", "an"))},
+		{put(key("A", "1"), "plain"), asks("2", is(store.ParamID, "A", "1"))},
+		{put(key("A", "1"), "plain", word("kind", "x")), asks("2", store.Not{Of: isNamed("kind", "y")}, word("kind", "y"))},
+	} {
+		e.fails(store.ErrTwice, len(c)-1, c...)
+	}
+	same(e, "nothing was written", e.ids(store.Query{Types: []string{"A"}}), []string{})
+	e.commit(
+		asks("1", system, seven),
+		asks("2", is("identifier", "urn:t", "7"), other),
+		asks("3", store.And{bare, isNamed("active", "true")}, eight, word("active", "true")),
+		put(key("B", "1"), "another type", seven),
+	)
+}
+
+// commitSpelled: 64 creators of one identity, who ask for it in different ways,
+// make one resource.
+func commitSpelled(e *env) {
+	named := func(name string) store.Test {
+		t := isNamed("identifier", name)
+		t.Role = store.Identity
+		return t
+	}
+	system := is("identifier", "urn:s", "7")
+	system.Role = store.Identity
+	ways := []store.Expr{
+		system, named("7"), store.And{system, isNamed("active", "true")}, store.Or{named("8"), named("7")},
+		store.And{anchor(is("subject", "Patient", "1")), named("7")},
+	}
+	entries := []store.Entry{code("identifier", "urn:s", "7", ""), word("active", "true"), with(store.Anchor, link("subject", key("Patient", "1")))}
+	for round := range 3 {
+		typ := fmt.Sprint("A", round)
+		won := e.crowd(64, []error{store.ErrPrecondition, store.ErrConflict}, func(ctx context.Context, i int) error {
+			_, err := e.store.Commit(ctx, ifNone(put(key(typ, fmt.Sprint(i)), "one", entries...), typ, ways[i%len(ways)]))
+			return err
+		})
+		if found := e.ids(store.Query{Types: []string{typ}}); won != 1 || len(found) != 1 {
+			e.Fatalf("%d of 64 created, found %q", won, found)
+		}
+	}
 }
 
 // commitAtomic: the last op fails and nothing of the others is seen anywhere.
