@@ -183,7 +183,7 @@ func (f *filters) test(types []string, p *Param, name, modifier, value string) (
 			return nil, err
 		}
 		for _, c := range conds {
-			union = append(union, store.Test{Param: param, Role: roleOf(types, p, param, c.Space), Cond: c})
+			union = append(union, store.Test{Param: param, Role: testRole(types, p, param, c.Space), Cond: c})
 		}
 	}
 	if f.tests += len(union); f.tests > maxTests {
@@ -222,6 +222,15 @@ func roleOf(types []string, p *Param, param, space string) store.Role {
 		return 0
 	}
 	return p.roleIn(space)
+}
+
+// testRole is roleOf, and that the value names the resource that is meant.
+func testRole(types []string, p *Param, param, space string) store.Role {
+	role := roleOf(types, p, param, space)
+	if p.identity && (param == p.Code || param == p.ofType) {
+		role |= store.Identity
+	}
+	return role
 }
 
 func (f *filters) missing(p *Param, name, value string) (store.Expr, error) {

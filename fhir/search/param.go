@@ -44,6 +44,7 @@ type Param struct {
 	phonetic           bool // words are compared by their sound
 	added, building    bool // by a resource at run time; not all resources are indexed yet
 	below              bool // a reference into hierarchies, or to canonicals
+	identity           bool // a value names one resource: identifiers, telecoms, canonical addresses
 }
 
 // part is one component of a composite.
@@ -203,7 +204,8 @@ var clocks = [...]string{
 // with a patient or read newest first.
 var hotNames = [...]string{"code", "category", "status", "type", "class", "clinicalStatus", "intent", "vaccineCode", "medication", "verificationStatus", "lifecycleStatus"}
 
-// assignRoles marks the owner references, the hot tokens and the one clock of a type.
+// assignRoles marks the owner references, the hot tokens, the one clock of a type
+// and what names a resource.
 func (r *Registry) assignRoles(t *typeParams) {
 	for _, code := range clocks {
 		if p, ok := t.byCode[code]; ok && p.Type == Date {
@@ -213,6 +215,7 @@ func (r *Registry) assignRoles(t *typeParams) {
 	}
 	owners := r.owners(t)
 	for _, p := range t.params {
+		p.identity = p.Type == Token && p.shape.only("Identifier", "ContactPoint") || p.Type == URI && p.Expression == t.name+".url"
 		switch {
 		case slices.Contains(owners, p.Code):
 			p.Role |= store.Anchor

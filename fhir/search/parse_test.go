@@ -191,6 +191,42 @@ func TestOnlyReferencesToPatientsAnchor(t *testing.T) {
 	}
 }
 
+// Criteria that name one identity share a claim however they are spelled, and
+// what many resources have in common does not keep their writers waiting.
+func TestCriteriaClaim(t *testing.T) {
+	r := registry(t)
+	claims := func(typ, criteria string) []string {
+		q, err := r.Criteria(typ, criteria, Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return store.Claims(q)
+	}
+	share := func(typ, a, b string) bool {
+		others := claims(typ, b)
+		return slices.ContainsFunc(claims(typ, a), func(c string) bool { return slices.Contains(others, c) })
+	}
+	for _, c := range [][3]string{
+		{"Patient", "identifier=urn:s|v", "identifier=v"}, {"Patient", "identifier=urn:s|v", "active=true&gender=male&identifier=w,v"},
+		{"Patient", "identifier=v", "identifier:of-type=http://terminology.hl7.org/CodeSystem/v2-0203|MR|v"}, {"Patient", "identifier=V", "identifier=urn:s|v"},
+		{"Patient", "email=a@b.c", "telecom=a@b.c&family=x"}, {"Patient", "_id=1", "_id=1&active=true"},
+		{"ValueSet", "url=http://x/y", "url=http://x/y&version=1"}, {"Patient", "family=x", "birthdate=1970-01-01&gender=male"},
+		{"Observation", "patient=1&code=c", "subject=Patient/1&code=c&date=2020-01-01"}, {"Observation", "identifier=v", "patient=1&identifier=urn:s|v"},
+	} {
+		if !share(c[0], c[1], c[2]) {
+			t.Errorf("%s: %s and %s share no claim: %q, %q", c[0], c[1], c[2], claims(c[0], c[1]), claims(c[0], c[2]))
+		}
+	}
+	for _, c := range [][3]string{
+		{"Patient", "identifier=urn:s|v&gender=male&active=true", "identifier=urn:s|w&gender=male&active=true"},
+		{"Observation", "patient=1&code=c", "patient=2&code=c"}, {"Observation", "identifier=v&patient=1", "identifier=w&patient=1"},
+	} {
+		if share(c[0], c[1], c[2]) {
+			t.Errorf("%s: %s and %s share a claim: %q, %q", c[0], c[1], c[2], claims(c[0], c[1]), claims(c[0], c[2]))
+		}
+	}
+}
+
 func TestFold(t *testing.T) {
 	for in, want := range map[string]string{
 		"Carreño  Quiñones": "carreno quinones", "O'Neil": "oneil", "d’Arc": "darc", "Smith-Jones": "smith jones", "J.R.": "jr", "Straße": "strasse",
