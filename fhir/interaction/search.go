@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"candela/fhir"
+	"candela/fhir/interaction/contained"
 	"candela/fhir/interaction/page"
 	"candela/fhir/interaction/subset"
 	"candela/fhir/search"
@@ -63,33 +64,65 @@ type bookmark struct {
 	Cursor      string `json:"a"`
 	Total       int64  `json:"t"` // of the first page, -1 unknown: it must not drift
 	Strict      bool   `json:"s,omitempty"`
+	// Slots is how many slots of contained resources are asked, Slot the one that
+	// the page begins in.
+	Slots int `json:"n,omitempty"`
+	Slot  int `json:"o,omitempty"`
 }
 
-// search answers all forms of search: a page of matches, with what they include.
+// search answers all forms of search.
 func (e *Engine) search(ctx context.Context, v view, r fhir.Request) (fhir.Response, error) {
-	mark := bookmark{Compartment: r.Compartment, ID: r.ID, Total: -1, Strict: r.Prefer.Handling == "strict"}
-	if token := r.Query.Get("_page"); token != "" {
-		var err error
-		if mark, err = e.resume(ctx, "search:"+r.Type, token); err != nil {
-			return fhir.Response{}, err
-		}
-		if r.Query, err = fhir.ParseParams(mark.Query); err != nil {
-			return fhir.Response{}, err
-		}
-		r.Compartment, r.ID = mark.Compartment, mark.ID
-		if r.Compartment != "" && r.Type == "" {
-			r.Type = "*"
-		}
-	}
-	s, err := e.parseSearch(r, mark.Strict)
+	mark, err := e.bookmarked(ctx, &r)
 	if err != nil {
 		return fhir.Response{}, err
 	}
-	if mark.Cursor == "" {
-		if err := v.certain(ctx, s.Bare); err != nil {
-			return fhir.Response{}, err
-		}
+	s, err := e.parseSearch(r, mark.Strict)
+	if err == nil && !mark.inside() {
+		err = v.certain(ctx, s.Bare)
 	}
+	if err != nil {
+		return fhir.Response{}, err
+	}
+	if !s.Contained {
+		return e.matches(ctx, v, r, s, mark)
+	}
+	in, err := e.within(ctx, v, s, &mark)
+	if err != nil {
+		return fhir.Response{}, err
+	}
+	if s.Alone {
+		return e.alone(ctx, v, r, s, in, mark)
+	}
+	if s.Query, err = in.Containers(); err != nil {
+		return fhir.Response{}, err
+	}
+	return e.matches(ctx, v, r, s, mark)
+}
+
+// bookmarked is where the page begins; a page link puts what was asked at the
+// first page into the request.
+func (e *Engine) bookmarked(ctx context.Context, r *fhir.Request) (bookmark, error) {
+	token := r.Query.Get("_page")
+	if token == "" {
+		return bookmark{Compartment: r.Compartment, ID: r.ID, Total: -1, Strict: r.Prefer.Handling == "strict"}, nil
+	}
+	mark, err := e.resume(ctx, "search:"+r.Type, token)
+	if err != nil {
+		return mark, err
+	}
+	r.Compartment, r.ID = mark.Compartment, mark.ID
+	if r.Compartment != "" && r.Type == "" {
+		r.Type = "*"
+	}
+	r.Query, err = fhir.ParseParams(mark.Query)
+	return mark, err
+}
+
+// inside says that the page is not the first.
+func (m bookmark) inside() bool { return m.Cursor != "" || m.Slot > 0 }
+
+// matches answers with a page of matches and what they include.
+func (e *Engine) matches(ctx context.Context, v view, r fhir.Request, s search.Search, mark bookmark) (fhir.Response, error) {
 	cut, err := e.cutOf(s)
 	if err != nil {
 		return fhir.Response{}, err
@@ -111,15 +144,106 @@ func (e *Engine) search(ctx context.Context, v view, r fhir.Request) (fhir.Respo
 	for _, one := range found.Versions {
 		out.Match(one, "match")
 	}
+	return e.completed(out, v, s, more, cut, found.Explain), nil
+}
+
+// completed ends a page with what its matches include and what is to be said.
+func (e *Engine) completed(out *page.Bundle, v view, s search.Search, more *included, cut subset.Cut, how store.Explain) fhir.Response {
 	out.Form = formOf(cut.Included())
 	for _, one := range more.versions {
 		out.Match(one, "include")
 	}
 	if s.Explain {
-		more.warnings = append(more.warnings, explained(v, found.Explain))
+		more.warnings = append(more.warnings, explained(v, how))
 	}
 	out.Outcome(append(s.Warnings, more.warnings...))
-	return fhir.Response{Status: 200, Body: out.Bytes()}, nil
+	return fhir.Response{Status: 200, Body: out.Bytes()}
+}
+
+// within is the search in what is contained. Whoever may search for the type and
+// sees a container sees what stands in it.
+func (e *Engine) within(ctx context.Context, v view, s search.Search, mark *bookmark) (*contained.Search, error) {
+	in := &contained.Search{Find: v.find, Registry: e.config.Search, Query: s.Query, Both: s.Both, Slots: mark.Slots}
+	_, err := v.reach(s.Query.Types[0], letterSearch)
+	if err != nil {
+		return nil, err
+	}
+	if !v.unlimited() {
+		in.Types = v.searchable(e.config.Types)
+	}
+	if in.Slots == 0 {
+		err = in.Measure(ctx)
+	}
+	mark.Slots = in.Slots
+	return in, err
+}
+
+// searchable are those types that the caller may search.
+func (v view) searchable(types []string) []string {
+	return slices.DeleteFunc(slices.Clone(types), func(t string) bool {
+		_, err := v.reach(t, letterSearch)
+		return err != nil
+	})
+}
+
+// alone answers with contained resources without their containers.
+func (e *Engine) alone(ctx context.Context, v view, r fhir.Request, s search.Search, in *contained.Search, mark bookmark) (fhir.Response, error) {
+	cut, err := e.cutOf(s)
+	if err != nil {
+		return fhir.Response{}, err
+	}
+	var found contained.Page
+	if s.Query.Count > 0 {
+		found, err = in.Page(ctx, contained.Place{Slot: mark.Slot, Cursor: mark.Cursor})
+	}
+	if err == nil && mark.Total < 0 && (s.Query.Total || s.Total == search.TotalEstimate) {
+		mark.Total, err = in.Count(ctx)
+	}
+	if err != nil {
+		return fhir.Response{}, err
+	}
+	if mark.Total < 0 && !mark.inside() && found.Next == nil {
+		mark.Total = int64(len(found.Matches))
+	}
+	from, err := in.Versions(found, len(s.Includes) > 0)
+	if err != nil {
+		return fhir.Response{}, err
+	}
+	more, err := e.include(ctx, v, s, from)
+	if err != nil {
+		return fhir.Response{}, err
+	}
+	out := page.NewBundle(r.Base, "searchset", size(from)+size(more.versions))
+	out.Total(mark.Total)
+	if err := e.aloneLinks(ctx, out, r, s, found.Next, mark); err != nil {
+		return fhir.Response{}, err
+	}
+	out.Form = formOf(cut)
+	for _, one := range found.Matches {
+		if one.Resource.Exists() {
+			out.Contained(one.Container.Key, one.Resource.ID(), cut.Append(nil, one.Resource.Raw()))
+		} else {
+			out.Match(one.Container, "match")
+		}
+	}
+	return e.completed(out, v, s, more, cut, found.Explain), nil
+}
+
+// aloneLinks writes self, first and next.
+func (e *Engine) aloneLinks(ctx context.Context, out *page.Bundle, r fhir.Request, s search.Search, next *contained.Place, mark bookmark) error {
+	mark.Query = s.Used.Encode()
+	out.Link("self", urlOf(r)+"?"+mark.Query)
+	inside := mark.inside()
+	if mark.Slot, mark.Cursor = 0, ""; inside {
+		if err := e.pageLink(ctx, out, "search:"+r.Type, r.Type, "first", mark); err != nil {
+			return err
+		}
+	}
+	if next == nil {
+		return nil
+	}
+	mark.Slot, mark.Cursor = next.Slot, next.Cursor
+	return e.pageLink(ctx, out, "search:"+r.Type, r.Type, "next", mark)
 }
 
 // certain refuses ids without a type that are the ids of resources of several
@@ -132,10 +256,7 @@ func (v view) certain(ctx context.Context, bare []search.Bare) error {
 		any = append(any, store.Test{Param: store.ParamID, Cond: store.Cond{How: store.Named, Name: b.ID}})
 	}
 	slices.Sort(types)
-	types = slices.DeleteFunc(slices.Compact(types), func(t string) bool {
-		_, err := v.reach(t, letterSearch)
-		return err != nil
-	})
+	types = v.searchable(slices.Compact(types))
 	if len(types) < 2 {
 		return nil
 	}
@@ -269,6 +390,9 @@ func (e *Engine) parseSearch(r fhir.Request, strict bool) (search.Search, error)
 		types = members
 	}
 	s, err := e.config.Search.Parse(types, r.Query, search.Options{Strict: strict, Now: e.config.Now()})
+	if err == nil && s.Contained {
+		err = fhir.Errorf(400, fhir.CodeNotSupported, "search parameter _contained is not supported within a compartment")
+	}
 	if err != nil {
 		return s, err
 	}
@@ -316,20 +440,28 @@ func (e *Engine) pageLinks(ctx context.Context, out *page.Bundle, purpose, path 
 			continue
 		}
 		mark.Cursor = to.cursor
-		plain, err := json.Marshal(mark)
-		if err != nil {
+		if err := e.pageLink(ctx, out, purpose, path, to.relation, mark); err != nil {
 			return err
 		}
-		token, err := e.pages.Seal(ctx, purpose, plain)
-		if err != nil {
-			return err
-		}
-		url := out.Base
-		if path != "" {
-			url += "/" + path
-		}
-		out.Link(to.relation, url+"?_page="+token)
 	}
+	return nil
+}
+
+// pageLink writes one link to the page that begins at mark.
+func (e *Engine) pageLink(ctx context.Context, out *page.Bundle, purpose, path, relation string, mark bookmark) error {
+	plain, err := json.Marshal(mark)
+	if err != nil {
+		return err
+	}
+	token, err := e.pages.Seal(ctx, purpose, plain)
+	if err != nil {
+		return err
+	}
+	url := out.Base
+	if path != "" {
+		url += "/" + path
+	}
+	out.Link(relation, url+"?_page="+token)
 	return nil
 }
 

@@ -3,6 +3,7 @@ package interaction_test
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -133,5 +134,44 @@ func TestFilterNarrows(t *testing.T) {
 	}
 	if status, _ := s.as(t, filtered, "GET", "Observation/oa", ""); status != 404 {
 		t.Errorf("a read outside: %d", status)
+	}
+}
+
+// TestContainedIsSeenWithItsContainer: item 67 under rules.
+func TestContainedIsSeenWithItsContainer(t *testing.T) {
+	s := ward(t)
+	for _, one := range []struct{ id, patient string }{{"fa", "a"}, {"fb", "b"}} {
+		body := `{"resourceType":"Flag","id":"` + one.id + `","status":"active","code":{"text":"x"},"subject":{"reference":"Patient/` + one.patient +
+			`"},"contained":[{"resourceType":"Practitioner","id":"p","active":true}],"author":{"reference":"#p"}}`
+		if status, answer := s.as(t, fhir.Full(), "PUT", "Flag/"+one.id, body); status != 201 {
+			t.Fatalf("got %d %s", status, answer)
+		}
+	}
+	mine := fhir.Access{{Type: "*", Letters: "cruds", Compartment: fhir.Reference{Type: "Patient", ID: "a"}}}
+	flags := fhir.Access{{Type: "Flag", Letters: "rs"}}
+	both := append(flags, fhir.Rule{Type: "Practitioner", Letters: "rs"})
+	for _, c := range []struct {
+		who    string
+		access fhir.Access
+		status int
+		want   []string
+	}{
+		{"all", fhir.Full(), 200, []string{"Flag/fa", "Flag/fb"}},
+		{"my compartment", mine, 200, []string{"Flag/fa"}},
+		{"both types", both, 200, []string{"Flag/fa", "Flag/fb"}},
+		{"no rule for the type", flags, 403, nil},
+		{"no rule for containers", both[1:], 200, nil},
+	} {
+		for _, form := range []string{"container", "contained"} {
+			status, body := s.as(t, c.access, "GET", "Practitioner?active=true&_contained=true&_containedType="+form, "")
+			if status != c.status {
+				t.Errorf("%s, %s: %d %s, want %d", c.who, form, status, body, c.status)
+			}
+			for _, flag := range []string{"Flag/fa", "Flag/fb"} {
+				if strings.Contains(body, flag) != slices.Contains(c.want, flag) {
+					t.Errorf("%s, %s: want %v: %s", c.who, form, c.want, body)
+				}
+			}
+		}
 	}
 }

@@ -99,6 +99,15 @@ func (b *Bundle) Match(v store.Version, mode string) {
 	b.out = append(b.out, `"}}`...)
 }
 
+// Contained writes a match that stands inside of a resource, by its own id there.
+func (b *Bundle) Contained(in store.Key, id string, raw []byte) {
+	b.open()
+	b.text("fullUrl", b.Base+"/"+in.String()+"#"+id)
+	b.member("resource")
+	b.out = append(b.out, raw...)
+	b.out = append(b.out, `,"search":{"mode":"match"}}`...)
+}
+
 // Graded writes an entry of a searchset with its search element as JSON.
 func (b *Bundle) Graded(v store.Version, search []byte) {
 	b.open()
