@@ -31,7 +31,7 @@ func onBoth(t *testing.T, test func(t *testing.T, s *app.Server)) {
 
 func testConfig(store string) app.Config {
 	c := app.Defaults()
-	c.Listen, c.Store = "127.0.0.1:0", store
+	c.Listen, c.Store, c.Erase = "127.0.0.1:0", store, true
 	var n atomic.Int64
 	c.NewID = func() string { return fmt.Sprintf("id-%06d", n.Add(1)) }
 	return c

@@ -68,7 +68,7 @@ func openAs(t testing.TB, s store.Store, now func() time.Time, change func(*inte
 		t.Fatal(err)
 	}
 	log := &logged{}
-	operations := operation.New(registry, spec.Resources(), now)
+	operations := operation.New(registry, spec.Resources(), now, "erase")
 	config := interaction.Config{
 		Store: s, Search: registry, Structure: validate.New(spec), Elements: spec, Types: spec.Resources(), NewID: newIDs(), Now: now, Log: slog.New(log), Operations: operations,
 		Capabilities: conformance.Statement{Software: "test", Search: registry, Types: spec.Resources(), Operations: operations.Operations()}.Once(),

@@ -8,6 +8,7 @@ import (
 
 	"candela/fhir"
 	"candela/fhir/interaction/page"
+	"candela/fhir/operation/erase"
 	"candela/fhir/search"
 	"candela/store"
 )
@@ -328,7 +329,7 @@ func letterOf(a store.Action) byte {
 	switch a {
 	case store.Create:
 		return letterCreate
-	case store.Delete:
+	case store.Delete, store.Erase:
 		return letterDelete
 	default:
 		return letterUpdate
@@ -363,4 +364,38 @@ func (w window) Find(ctx context.Context, q store.Query) (store.Page, error) { r
 func (w window) Do(ctx context.Context, r fhir.Request) (fhir.Response, error) {
 	r.Caller = w.caller
 	return w.engine.Do(ctx, r)
+}
+
+// Whole is everything that is stored, for those who may delete all of it: erasing
+// takes away what was somebody else's once, so that nothing may be out of reach.
+func (w window) Whole() (erase.Whole, error) {
+	limit, err := w.reach("*", letterDelete)
+	if err == nil && (limit != nil || len(w.caller.Deny) > 0) {
+		err = errForbidden
+	}
+	return eraser{w.store, w}, err
+}
+
+// eraser is the store as an erasure gets it: erase.Whole.
+type eraser struct {
+	store.Store
+	window window
+}
+
+// Erase takes resources away that are still as they were seen, and stores the
+// record in the same commit. The record is the server's own: no rule of the
+// caller's speaks of it.
+func (w eraser) Erase(ctx context.Context, gone []store.Version, record fhir.Resource) (store.Key, error) {
+	told := &write{
+		req: fhir.Request{Interaction: fhir.Create, Type: record.Type(), Resource: record, Caller: fhir.Caller{Access: fhir.Full()}},
+		op:  store.Op{Action: store.Create, Key: store.Key{Type: record.Type(), ID: w.window.engine.config.NewID()}},
+	}
+	if err := w.window.engine.index(told); err != nil {
+		return store.Key{}, err
+	}
+	writes := make([]*write, 0, len(gone)+1)
+	for _, v := range gone {
+		writes = append(writes, &write{req: fhir.Request{Caller: w.window.caller}, op: store.Op{Action: store.Erase, Key: v.Key, IfMatch: v.Number}})
+	}
+	return told.op.Key, w.window.commit(ctx, append(writes, told))
 }

@@ -1,5 +1,5 @@
 // Package operation is the FHIR operations of this server ($everything, $meta,
-// $lastn, $stats, $docref, $match; R4 operations.html): each a function of its
+// $lastn, $stats, $docref, $match, $erase; R4 operations.html): each a function of its
 // input parameters and of what the caller may see.
 //
 // It knows the operations' definitions and reads and writes through a View
@@ -9,9 +9,11 @@ package operation
 import (
 	"context"
 	"slices"
+	"strings"
 	"time"
 
 	"candela/fhir"
+	"candela/fhir/operation/erase"
 	"candela/fhir/search"
 	"candela/store"
 )
@@ -24,6 +26,8 @@ type View interface {
 	// Get is the current version of one resource.
 	Get(ctx context.Context, k store.Key) (store.Version, error)
 	Find(ctx context.Context, q store.Query) (store.Page, error)
+	// Whole is everything, for those who may erase all; others are refused.
+	Whole() (erase.Whole, error)
 	// Do does another interaction as the same caller.
 	Do(ctx context.Context, r fhir.Request) (fhir.Response, error)
 	Pages
@@ -50,6 +54,7 @@ type Operation struct {
 type Catalog struct {
 	search *search.Registry
 	now    func() time.Time
+	types  []string
 	shared map[string]bool // types that belong to no patient
 	table  []definition
 }
@@ -59,6 +64,8 @@ type definition struct {
 	Operation
 	params []param
 	open   bool // other parameters are search parameters
+	writes bool // it changes data: POST only
+	asked  bool // served only where the server allows it
 	do     func(ctx context.Context, a call) (fhir.Response, error)
 }
 
@@ -69,14 +76,15 @@ type call struct {
 	in inputs
 }
 
-// New makes the catalog for the resource types that are served.
-func New(registry *search.Registry, types []string, now func() time.Time) *Catalog {
-	c := &Catalog{search: registry, now: now, shared: map[string]bool{}}
+// New makes the catalog for the resource types that are served. Operations that
+// a server has to allow (erase) are served where allowed names them.
+func New(registry *search.Registry, types []string, now func() time.Time, allowed ...string) *Catalog {
+	c := &Catalog{search: registry, types: types, now: now, shared: map[string]bool{}}
 	members := registry.CompartmentTypes("Patient")
 	for _, t := range types {
 		c.shared[t] = !slices.Contains(members, t)
 	}
-	c.table = c.definitions()
+	c.table = slices.DeleteFunc(c.definitions(), func(d definition) bool { return d.asked && !slices.Contains(allowed, d.Name) })
 	return c
 }
 
@@ -97,13 +105,49 @@ func (c *Catalog) Do(ctx context.Context, r fhir.Request, v View) (fhir.Response
 		if d.Name != r.Operation || !d.at(r) {
 			continue
 		}
+		if d.writes && r.Safe {
+			refusal := fhir.Errorf(405, fhir.CodeNotSupported, "$%s changes data; it takes POST", d.Name)
+			refusal.Allow = "POST"
+			return fhir.Response{}, refusal
+		}
 		in, err := d.read(r)
 		if err != nil {
 			return fhir.Response{}, err
 		}
 		return d.do(ctx, call{r, v, in})
 	}
-	return fhir.Response{}, fhir.Errorf(404, fhir.CodeNotSupported, "this server has no such operation here; /metadata lists what it has")
+	return fhir.Response{}, c.absent(r.Operation)
+}
+
+// absent is 404; it says where the operation would be called, when there is one.
+func (c *Catalog) absent(name string) error {
+	var places []string
+	for _, d := range c.table {
+		if d.Name == name {
+			places = append(places, d.places()...)
+		}
+	}
+	if len(places) > 0 {
+		return fhir.Errorf(404, fhir.CodeNotSupported, "the operation is not called here but as %s", strings.Join(places, ", "))
+	}
+	return fhir.Errorf(404, fhir.CodeNotSupported, "this server has no such operation; /metadata lists what it has")
+}
+
+// places are the forms of URL that it is called by.
+func (d *definition) places() (out []string) {
+	typ := d.Type
+	if typ == "" {
+		typ = "[Type]"
+	}
+	for _, level := range []struct {
+		here bool
+		path string
+	}{{d.System, ""}, {d.OnType, typ + "/"}, {d.Instance, typ + "/[id]/"}} {
+		if level.here {
+			out = append(out, level.path+"$"+d.Name)
+		}
+	}
+	return out
 }
 
 // at says whether the operation is called where r calls it.
@@ -123,32 +167,60 @@ func (d *definition) at(r fhir.Request) bool {
 const (
 	base   = "http://hl7.org/fhir/OperationDefinition/"
 	usCore = "http://hl7.org/fhir/us/core/OperationDefinition/"
+	own    = "https://candela.health/fhir/OperationDefinition/" // operations of this server
 )
 
 func (c *Catalog) definitions() []definition {
 	paging := []param{{"_since", "instant", 1}, {"_type", "code", many}, {"_count", "positiveInt", 1}}
 	dated := append([]param{{"start", "date", 1}, {"end", "date", 1}}, paging...)
 	changed := []param{{"meta", "Meta", 1}}
-	return []definition{
-		{Operation{"everything", base + "Patient-everything", "Patient", false, false, true}, dated, false, c.everything},
-		{Operation{"everything", base + "Encounter-everything", "Encounter", false, false, true}, paging, false, c.everything},
-		{Operation{"meta", base + "Resource-meta", "", true, true, true}, nil, false, c.meta},
-		{Operation{"meta-add", base + "Resource-meta-add", "", false, false, true}, changed, false, c.metaAdd},
-		{Operation{"meta-delete", base + "Resource-meta-delete", "", false, false, true}, changed, false, c.metaDelete},
-		{Operation{"lastn", base + "Observation-lastn", "Observation", false, true, false}, []param{{"max", "positiveInt", 1}}, true, c.lastn},
-		{Operation{"stats", base + "Observation-stats", "Observation", false, true, false}, []param{
-			{"subject", "uri", 1}, {"code", "string", many}, {"system", "uri", 1}, {"coding", "Coding", many}, {"duration", "decimal", 1},
-			{"period", "Period", 1}, {"statistic", "code", many}, {"include", "boolean", 1}, {"limit", "positiveInt", 1},
-		}, false, c.stats},
-		{Operation{"docref", usCore + "docref", "DocumentReference", false, true, false}, []param{
-			{"patient", "id", 1}, {"start", "dateTime", 1}, {"end", "dateTime", 1}, {"type", "Coding", many},
-			{"on-demand", "boolean", 1}, {"profile", "canonical", many}, {"_count", "positiveInt", 1},
-		}, false, c.docref},
-		{Operation{"status", statusURL, "SearchParameter", false, false, true}, nil, false, c.status},
-		{Operation{"match", base + "Patient-match", "Patient", false, true, false}, []param{
-			{"resource", "Resource", 1}, {"onlyCertainMatches", "boolean", 1}, {"count", "positiveInt", 1},
-		}, false, c.match},
+	stats := []param{
+		{"subject", "uri", 1}, {"code", "string", many}, {"system", "uri", 1}, {"coding", "Coding", many}, {"duration", "decimal", 1},
+		{"period", "Period", 1}, {"statistic", "code", many}, {"include", "boolean", 1}, {"limit", "positiveInt", 1},
 	}
+	docref := []param{
+		{"patient", "id", 1}, {"start", "dateTime", 1}, {"end", "dateTime", 1}, {"type", "Coding", many},
+		{"on-demand", "boolean", 1}, {"profile", "canonical", many}, {"_count", "positiveInt", 1},
+	}
+	match := []param{{"resource", "Resource", 1}, {"onlyCertainMatches", "boolean", 1}, {"count", "positiveInt", 1}}
+	erased := []param{{"dry-run", "boolean", 1}, {"shared", "code", 1}, {"reason", "string", 1}}
+	return []definition{
+		{Operation: Operation{"everything", base + "Patient-everything", "Patient", false, false, true}, params: dated, do: c.everything},
+		{Operation: Operation{"everything", base + "Encounter-everything", "Encounter", false, false, true}, params: paging, do: c.everything},
+		{Operation: Operation{"meta", base + "Resource-meta", "", true, true, true}, do: c.meta},
+		{Operation: Operation{"meta-add", base + "Resource-meta-add", "", false, false, true}, params: changed, writes: true, do: c.metaAdd},
+		{Operation: Operation{"meta-delete", base + "Resource-meta-delete", "", false, false, true}, params: changed, writes: true, do: c.metaDelete},
+		{Operation: Operation{"lastn", base + "Observation-lastn", "Observation", false, true, false}, params: []param{{"max", "positiveInt", 1}}, open: true, do: c.lastn},
+		{Operation: Operation{"stats", base + "Observation-stats", "Observation", false, true, false}, params: stats, do: c.stats},
+		{Operation: Operation{"docref", usCore + "docref", "DocumentReference", false, true, false}, params: docref, do: c.docref},
+		{Operation: Operation{"status", own + "SearchParameter-status", "SearchParameter", false, false, true}, do: c.status},
+		{Operation: Operation{"match", base + "Patient-match", "Patient", false, true, false}, params: match, do: c.match},
+		{Operation: Operation{"erase", own + "Patient-erase", "Patient", false, false, true}, params: erased, writes: true, asked: true, do: c.erase},
+	}
+}
+
+// erase answers Patient/[id]/$erase, an operation of this server: the patient and
+// its compartment are gone for good, with all versions (package erase says how).
+// dry-run=true only tells; shared=erase takes also what belongs to other patients
+// too, keep (the default) leaves and names it; reason stands in the AuditEvent.
+func (c *Catalog) erase(ctx context.Context, a call) (fhir.Response, error) {
+	shared := a.in.text("shared")
+	if shared != "" && shared != "keep" && shared != "erase" {
+		return fhir.Response{}, invalid("shared", "keep or erase")
+	}
+	whole, err := a.Whole()
+	if err != nil {
+		return fhir.Response{}, err
+	}
+	order := erase.Order{
+		Request: a.Request, Whole: whole, Search: c.search, Types: c.types, Now: c.now,
+		DryRun: a.in.yes("dry-run"), Shared: shared == "erase", Reason: a.in.text("reason"),
+	}
+	report, err := order.Do(ctx)
+	if err != nil {
+		return fhir.Response{}, err
+	}
+	return fhir.Response{Status: 200, Body: report.Answer(order.DryRun)}, nil
 }
 
 // sum holds when all parts hold; nil parts are left out.

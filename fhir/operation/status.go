@@ -9,9 +9,6 @@ import (
 	"candela/store"
 )
 
-// statusURL names SearchParameter/[id]/$status, an operation of this server.
-const statusURL = "https://candela.health/fhir/OperationDefinition/SearchParameter-status"
-
 // status answers SearchParameter/[id]/$status: what this server makes of the
 // definition, and how much of each type is indexed by it.
 func (c *Catalog) status(ctx context.Context, a call) (fhir.Response, error) {

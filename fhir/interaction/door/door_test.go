@@ -101,7 +101,9 @@ func TestRefusalAndClose(t *testing.T) {
 
 // Layers that break the rules end in errors, never in a wait without end.
 func TestOddLayers(t *testing.T) {
-	silent := func(context.Context, fhir.Request, fhir.Doer) (fhir.Response, error) { return fhir.Response{Status: 200}, nil }
+	silent := func(context.Context, fhir.Request, fhir.Doer) (fhir.Response, error) {
+		return fhir.Response{Status: 200}, nil
+	}
 	broken := func(context.Context, fhir.Request, fhir.Doer) (fhir.Response, error) { panic("MRN") }
 	for name, layer := range map[string]func(context.Context, fhir.Request, fhir.Doer) (fhir.Response, error){"silent": silent, "broken": broken} {
 		g := open(layer).Open()
