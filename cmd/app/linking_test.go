@@ -3,8 +3,6 @@ package app_test
 import (
 	"context"
 	"fmt"
-	"io"
-	"log/slog"
 	"maps"
 	"math/rand/v2"
 	"slices"
@@ -269,7 +267,6 @@ func linkedOnce(t *testing.T, s store.Store, referrers int) {
 func TestTwoProcessesLink(t *testing.T) {
 	c := testConfig(mongotest.URI(t))
 	c.Link, c.NewID = []string{"Observation.subject:Patient"}, nil
-	c.Log = slog.New(slog.NewTextHandler(io.Discard, nil))
 	one, err := app.Start(context.Background(), c)
 	if err != nil {
 		t.Fatal(err)

@@ -61,9 +61,12 @@ func (l *Linker) tell(before [outcomes]int64) {
 }
 
 // await blocks until there is a change behind a position. A feed that fails is
-// met again by the next turn.
+// told to the log, and the next turn looks for itself.
 func (l *Linker) await(ctx context.Context, at store.Seq) {
-	for range l.Store.Changes(ctx, at) {
+	for _, err := range l.Store.Changes(ctx, at) {
+		if err != nil && ctx.Err() == nil {
+			l.Log.Warn("the feed of changes failed; linking will look again", slog.Any("error", err))
+		}
 		return
 	}
 }

@@ -59,9 +59,11 @@ func logical(reference fhir.Node) (identity, bool) {
 	return identityOf(reference.Get("identifier"))
 }
 
+// escape writes what separates values in a search parameter as it stands in one.
+var escape = strings.NewReplacer(`\`, `\\`, `,`, `\,`, `|`, `\|`, `$`, `\$`)
+
 // token is the identity as the value of a search parameter.
 func (id identity) token() string {
-	escape := strings.NewReplacer(`\`, `\\`, `,`, `\,`, `|`, `\|`, `$`, `\$`)
 	return escape.Replace(id.system) + "|" + escape.Replace(id.value)
 }
 

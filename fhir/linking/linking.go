@@ -20,7 +20,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"log/slog"
-	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -46,7 +45,7 @@ type Config struct {
 	Lease   time.Duration // how long a dead process keeps others from linking; 0 is ten seconds
 	Settle  time.Duration // how long changes may gather before they are looked at; 0 is 200 ms
 	Page    int           // changes between two savings of the position, referrers read at once; 0 is 100
-	Workers int           // links written at once; 0 is one per processor
+	Workers int           // links written at once; 0 is 8: most of a link is waiting for the store
 }
 
 // outcome is what came of looking at a logical reference.
@@ -84,7 +83,7 @@ func New(c Config) (*Linker, error) {
 		return nil, fhir.Errorf(500, fhir.CodeException, "linking.Config needs a Store, a Door, Search, Now and Paths")
 	}
 	c.Lease, c.Settle = cmp.Or(c.Lease, 10*time.Second), cmp.Or(c.Settle, 200*time.Millisecond)
-	c.Page, c.Workers = cmp.Or(c.Page, 100), cmp.Or(c.Workers, runtime.GOMAXPROCS(0))
+	c.Page, c.Workers = cmp.Or(c.Page, 100), cmp.Or(c.Workers, 8)
 	if c.Log == nil {
 		c.Log = slog.Default()
 	}

@@ -225,6 +225,12 @@ func TestTargetsComeAndGo(t *testing.T) {
 	if _, err := w.Get(context.Background(), store.Key{Type: "Observation", ID: "e"}); err == nil {
 		t.Error("a deleted referrer was linked")
 	}
+	w.put(t, observation("f", named("7")))
+	w.put(t, patient("y", "7"))
+	if _, err := w.Commit(context.Background(), store.Op{Action: store.Erase, Key: store.Key{Type: "Patient", ID: "y"}}); err != nil {
+		t.Fatal(err)
+	}
+	link("f", "7", named("7"))
 	silent(t, w, l)
 }
 
