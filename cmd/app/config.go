@@ -34,6 +34,8 @@ type Config struct {
 	// Type.element:Target (Observation.subject:Patient); none by default.
 	Link []string
 
+	Erase bool // serve Patient/[id]/$erase
+
 	DeleteMany int // resources that one DELETE by criteria may end; 0 and 1: one
 	InFlight   int // bytes of request bodies handled at once
 	Rate       int // requests per second and address; 0 is no limit

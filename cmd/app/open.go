@@ -96,7 +96,11 @@ func openStore(ctx context.Context, c Config) (store.Store, error) {
 
 func (a *App) wire(ctx context.Context) error {
 	c := a.Config
-	operations := operation.New(a.Search, a.spec.Resources(), c.Now)
+	var allowed []string
+	if c.Erase {
+		allowed = append(allowed, "erase")
+	}
+	operations := operation.New(a.Search, a.spec.Resources(), c.Now, allowed...)
 	engine, err := interaction.New(interaction.Config{
 		Store: a.Store, Search: a.Search, Structure: validate.New(a.spec), Elements: a.spec, Types: a.spec.Resources(),
 		NewID: c.newID(), Now: c.Now, Lenient: c.Lenient, Log: c.Log, MaxEntries: c.MaxEntries, Workers: runtime.GOMAXPROCS(0),

@@ -103,6 +103,7 @@ type serveFlags struct {
 	Origin     []string      `help:"Web origin whose pages may use the API, scheme://host:port or *. May be repeated. None by default; metadata is open to all." placeholder:"ORIGIN"`
 	Link       []string      `help:"Element whose logical references (an identifier without a reference) are linked once exactly one target has the identifier, as Type.element:Target, for example Observation.subject:Patient. May be repeated. Nothing is linked by default." placeholder:"ELEMENT:TARGET"`
 	DeleteMany int           `help:"Most resources that one DELETE by criteria may end; 1 refuses criteria that match more." default:"1"`
+	Erase      bool          `help:"Serve Patient/[id]/$erase, which takes a patient and all of its record away for good, with all versions; an AuditEvent tells of it."`
 	InFlight   int           `help:"Request bodies handled at once, bytes in all; more are answered 503." default:"536870912"`
 	Rate       int           `help:"Requests per second of one address; more are answered 429. 0: no limit." default:"0"`
 	Timeout    time.Duration `help:"Longest time for one request." default:"1m"`
@@ -114,6 +115,7 @@ func (s serveFlags) config() app.Config {
 	c.Listen, c.Base, c.Auth, c.Lenient, c.Analytics = s.Listen, s.Base, s.Auth, s.Lenient, s.Analytics
 	c.MaxBody, c.MaxBundle, c.MaxEntries, c.InFlight = s.MaxBody, s.MaxBundle, s.MaxEntries, s.InFlight
 	c.DeleteMany, c.Origins, c.Link = s.DeleteMany, s.Origin, s.Link
+	c.Erase = s.Erase
 	c.Rate, c.Timeout, c.Drain = s.Rate, s.Timeout, s.Drain
 	return c
 }
