@@ -142,6 +142,7 @@ func (s *Store) stage(ctx context.Context, tasks []task, size int) (*ticket, *pe
 		s.feed.end(t)
 		return nil, nil, errors.Join(err, fault(b.Close()))
 	}
+	defer s.purge.begin(t, b)()
 	return t, b, s.apply(b)
 }
 

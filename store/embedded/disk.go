@@ -1,12 +1,14 @@
 package embedded
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -40,12 +42,20 @@ func (s *Store) pebbleOptions(cache *pebble.Cache) *pebble.Options {
 		L0StopWritesThreshold:       1000,
 		LBaseMaxBytes:               64 << 20,
 		MaxOpenFiles:                1000,
+		Cleaner:                     forgetful{},
+		DisableAutomaticCompactions: s.opt.still,
+		MaxManifestFileSize:         1, // a new one whenever as many tables have changed as there are
 		BytesPerSync:                1 << 20,
 		CompactionConcurrencyRange:  func() (int, int) { return 1, max(1, min(4, runtime.GOMAXPROCS(0))) },
 		Logger:                      s.health,
 		EventListener:               s.health.listener(),
 	}
-	o.ApplyCompressionSettings(func() pebble.DBCompressionSettings { return pebble.DBCompressionBalanced })
+	o.ApplyCompressionSettings(func() pebble.DBCompressionSettings {
+		if s.opt.plain {
+			return pebble.DBCompressionNone
+		}
+		return pebble.DBCompressionBalanced
+	})
 	for i := range o.Levels {
 		o.Levels[i].BlockSize = blockSize
 		o.Levels[i].IndexBlockSize = 4 * blockSize
@@ -54,6 +64,16 @@ func (s *Store) pebbleOptions(cache *pebble.Cache) *pebble.Options {
 	}
 	return o
 }
+
+// forgetful removes files that are no longer needed, as the default does. By
+// what it embeds deeper down it claims to need their contents, so that no old
+// log is kept to be written over: what was erased would stay in it.
+type forgetful struct {
+	pebble.DeleteCleaner
+	needy
+}
+
+type needy struct{ pebble.ArchiveCleaner }
 
 // openError says in plain words why a folder cannot be opened.
 func openError(dir string, err error) error {
@@ -200,4 +220,252 @@ func (s *Store) waitForSpace() {
 			return
 		}
 	}
+}
+
+// settle is how long after an erase the disk is purged: erases come in rows.
+const settle = 2 * time.Second
+
+// mostErased is how many keys a purge remembers; of more it rewrites all tables.
+const mostErased = 1 << 18
+
+// purge is what was erased and may still stand in files. While there is any,
+// the setting under purgeKey says so, for the next start.
+type purge struct {
+	mu    sync.Mutex
+	keys  [][]byte
+	all   bool          // rewrite all tables
+	seq   pebble.SeqNum // of the newest erase
+	under int           // commits under way that erase
+	wake  chan struct{}
+}
+
+func purgeKey() []byte { return append([]byte{spaceSetting}, "purge"...) }
+
+// begin is told of a batch before it is applied, and what it returns after
+// that: then the keys that it has removed for ever are known. Of a batch that
+// could not be applied none are; no other follows it.
+func (p *purge) begin(t *ticket, b *pebble.Batch) (end func()) {
+	if len(t.keys) == 0 {
+		return func() {}
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.under++
+	return func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.under--
+		p.add(t.keys, false, b.SeqNum())
+	}
+}
+
+// resume is for a start after which nobody knows what was erased.
+func (p *purge) resume() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.add(nil, true, 0)
+}
+
+// add is called with p locked.
+func (p *purge) add(keys [][]byte, all bool, seq pebble.SeqNum) {
+	p.keys, p.all, p.seq = append(p.keys, keys...), p.all || all, max(p.seq, seq)
+	if len(p.keys) > mostErased {
+		p.keys, p.all = nil, true
+	}
+	select {
+	case p.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (p *purge) take() (keys [][]byte, all bool, seq pebble.SeqNum) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	keys, all = p.keys, p.all
+	p.keys, p.all = nil, false
+	return keys, all, p.seq
+}
+
+// purgeErased takes what was erased out of the files too, some time after each
+// row of erases, until the store closes. What it does not come to is left to
+// the next start, which then rewrites all tables.
+func (s *Store) purgeErased() {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	go func() {
+		defer cancel()
+		select {
+		case <-s.stop:
+		case <-s.health.broken:
+		case <-ctx.Done():
+		}
+	}()
+	for wait := s.opt.settle; s.purgeAfter(ctx, wait); {
+		keys, all, seq := s.purge.take()
+		wait = s.opt.settle
+		if err := s.purgeOnce(ctx, keys, all, seq); err != nil && ctx.Err() == nil {
+			s.opt.Logger.Warn("what was erased stays on disk for now", slog.Any("cause", err))
+			wait = every
+			s.purge.mu.Lock()
+			s.purge.add(keys, all, seq)
+			s.purge.mu.Unlock()
+		}
+	}
+}
+
+// purgeAfter waits for an erase and then so long; false when it is over.
+func (s *Store) purgeAfter(ctx context.Context, wait time.Duration) bool {
+	select {
+	case <-ctx.Done():
+		return false
+	case <-s.purge.wake:
+	}
+	return sleep(ctx, wait) == nil
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-timer.C:
+		return nil
+	}
+}
+
+// purgeOnce rewrites the tables that keys stand in. The keys are removed once
+// more when no view of the time before is open: a view may have kept them from
+// being dropped when they first were. Then logs and manifests are made anew.
+func (s *Store) purgeOnce(ctx context.Context, keys [][]byte, all bool, seq pebble.SeqNum) error {
+	if err := s.room(2 * memTable); err != nil {
+		return err
+	}
+	for m := s.db.Metrics(); m.Snapshots.Count > 0 && m.Snapshots.EarliestSeqNum <= seq; m = s.db.Metrics() {
+		if err := sleep(ctx, pause); err != nil {
+			return err
+		}
+	}
+	slices.SortFunc(keys, bytes.Compare)
+	if err := s.removeAgain(keys); err != nil {
+		return err
+	}
+	if err := s.flush(ctx); err != nil {
+		return err
+	}
+	ranges, err := s.tablesOf(keys, all)
+	if err != nil {
+		return err
+	}
+	for _, r := range ranges {
+		if err := s.db.Compact(ctx, r.lower, r.upper, false); err != nil {
+			return fault(err)
+		}
+	}
+	if err := s.newManifest(ctx); err != nil {
+		return err
+	}
+	return s.purged()
+}
+
+func (s *Store) removeAgain(keys [][]byte) error {
+	for part := range slices.Chunk(keys, 10_000) {
+		b := s.db.NewBatch()
+		for _, k := range part {
+			if err := b.Delete(k, nil); err != nil {
+				return fault(errors.Join(err, b.Close()))
+			}
+		}
+		if err := errors.Join(s.db.Apply(b, pebble.NoSync), b.Close()); err != nil {
+			return fault(err)
+		}
+	}
+	return nil
+}
+
+// flush moves what is in the log into tables; the log of before is removed.
+func (s *Store) flush(ctx context.Context) error {
+	flushed, err := s.db.AsyncFlush()
+	if err != nil {
+		return fault(err)
+	}
+	select {
+	case <-flushed:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// stretch is a range of keys, both ends in it.
+type stretch struct{ lower, upper []byte }
+
+// tablesOf is the ranges of the lowest level's tables that keys stand in, so
+// that each is rewritten once; keys that stand in none are ranges of their own.
+func (s *Store) tablesOf(keys [][]byte, all bool) (out []stretch, err error) {
+	if all {
+		return []stretch{{[]byte{0}, []byte{0xff}}}, nil
+	}
+	levels, err := s.db.SSTables()
+	if err != nil {
+		return nil, fault(err)
+	}
+	tables := levels[len(levels)-1]
+	for _, k := range keys {
+		for len(tables) > 0 && bytes.Compare(tables[0].Largest.UserKey, k) < 0 {
+			tables = tables[1:]
+		}
+		r := stretch{k, append(bytes.Clone(k), 0)}
+		if len(tables) > 0 && bytes.Compare(tables[0].Smallest.UserKey, k) <= 0 {
+			r = stretch{tables[0].Smallest.UserKey, append(bytes.Clone(tables[0].Largest.UserKey), 0)}
+		}
+		if n := len(out); n > 0 && bytes.Compare(r.lower, out[n-1].upper) <= 0 {
+			out[n-1].upper = slices.MaxFunc([][]byte{out[n-1].upper, r.upper}, bytes.Compare)
+			continue
+		}
+		out = append(out, r)
+	}
+	return out, nil
+}
+
+// newManifest writes small tables until none of the present manifests is left:
+// they name the ends of tables that are no more.
+func (s *Store) newManifest(ctx context.Context) error {
+	old, err := s.manifests()
+	if err != nil {
+		return err
+	}
+	for {
+		if err := s.db.Set(purgeKey(), nil, pebble.NoSync); err != nil {
+			return fault(err)
+		}
+		if err := s.flush(ctx); err != nil {
+			return err
+		}
+		now, err := s.manifests()
+		if err != nil {
+			return err
+		}
+		if !slices.ContainsFunc(old, func(name string) bool { return slices.Contains(now, name) }) {
+			return nil
+		}
+		if err := sleep(ctx, time.Millisecond); err != nil {
+			return err
+		}
+	}
+}
+
+func (s *Store) manifests() ([]string, error) {
+	names, err := s.opt.disk.List(s.dir)
+	return slices.DeleteFunc(names, func(n string) bool { return !strings.HasPrefix(n, "MANIFEST-") }), fault(err)
+}
+
+// purged forgets that there is something to purge, unless there is more.
+func (s *Store) purged() error {
+	s.purge.mu.Lock()
+	defer s.purge.mu.Unlock()
+	if s.purge.under > 0 || len(s.purge.keys) > 0 || s.purge.all {
+		return nil
+	}
+	return fault(s.db.Delete(purgeKey(), pebble.Sync))
 }

@@ -32,6 +32,7 @@ type ticket struct {
 	rid         store.RID // first of the new record ids
 	latest      time.Time
 	done        bool
+	keys        [][]byte      // that it removes for ever
 	erased      chan struct{} // of a commit that erases: closed when it is on disk or never will be
 }
 

@@ -35,6 +35,9 @@ type Options struct {
 	// with ErrFull; 0: 64 MiB, negative: never.
 	MinFree int64
 
+	settle   time.Duration // how long after an erase the disk is purged of what was erased
+	plain    bool          // tables are not packed, so that tests see what is in them
+	still    bool          // tables are rewritten by a purge only
 	disk     vfs.FS        // what tests put in place of the real file system
 	patience time.Duration // how long a write that met the end of the disk waits for space before the database is told
 }
@@ -52,6 +55,7 @@ type Store struct {
 	sizes   sizes
 	gate    gate
 	health  *health
+	purge   purge
 	stop    chan struct{} // closed when Close begins
 	sweeper sync.WaitGroup
 }
@@ -65,12 +69,14 @@ func Open(dir string, opt Options) (*Store, error) {
 		return nil, err
 	}
 	s := &Store{opt: opt, dir: dir, stop: make(chan struct{}), health: newHealth(opt.Logger)}
+	s.purge.wake = make(chan struct{}, 1)
 	s.fs = vfs.OnDiskFull(opt.disk, s.waitForSpace)
 	if err := s.open(); err != nil {
 		return nil, err
 	}
 	if !opt.ReadOnly {
 		s.sweeper.Go(s.sweep)
+		s.sweeper.Go(s.purgeErased)
 	}
 	return s, nil
 }
@@ -90,6 +96,9 @@ func withDefaults(opt Options) Options {
 	}
 	if opt.patience == 0 {
 		opt.patience = 20 * time.Second
+	}
+	if opt.settle == 0 {
+		opt.settle = settle
 	}
 	if opt.disk == nil {
 		opt.disk = vfs.Default
@@ -141,6 +150,11 @@ func (s *Store) begin() error {
 	var err error
 	if s.secret, err = s.setting("secret", func() []byte { return []byte(rand.Text() + rand.Text()) }); err != nil {
 		return err
+	}
+	if unfinished, err := s.lookup(s.db, purgeKey()); err != nil {
+		return err
+	} else if unfinished != nil {
+		s.purge.resume()
 	}
 	if err := s.lastNumbers(); err != nil {
 		return err

@@ -18,6 +18,8 @@ type writer struct {
 	b          *pebble.Batch
 	key, value []byte // used again for each record
 	plain      []byte // of a forward record
+	erasing    bool   // keep what is removed
+	erased     [][]byte
 	err        error
 }
 
@@ -56,6 +58,10 @@ func (s *Store) fill(b *pebble.Batch, tasks []task, t *ticket) error {
 			w.index(&v, k)
 		}
 	}
+	if t.keys = w.erased; len(t.keys) > 0 {
+		w.key, w.value = append(w.key[:0], purgeKey()...), w.value[:0]
+		w.set()
+	}
 	return fault(w.err)
 }
 
@@ -68,6 +74,9 @@ func (w *writer) set() {
 func (w *writer) remove() {
 	if w.err == nil {
 		w.err = w.b.Delete(w.key, nil)
+	}
+	if w.erasing {
+		w.erased = append(w.erased, bytes.Clone(w.key))
 	}
 }
 
@@ -109,6 +118,10 @@ func (w *writer) former(k *task, rid store.RID) {
 // erase removes all there is of a key. What stays is one step of the feed, and
 // under the record's id the mark that it is taken for ever.
 func (w *writer) erase(v *store.Version, k *task, t *ticket) {
+	w.key = currentKey(w.key[:0], v.Key)
+	w.remove() // may come again: no key to be removed for ever
+	w.erasing = true
+	defer func() { w.erasing = false }()
 	for _, p := range k.past {
 		w.key = versionKey(w.key[:0], v.RID, p.number)
 		w.remove()
@@ -123,8 +136,6 @@ func (w *writer) erase(v *store.Version, k *task, t *ticket) {
 		w.key = ownerKey(w.key[:0], v.RID, owner)
 		w.remove()
 	}
-	w.key = currentKey(w.key[:0], v.Key)
-	w.remove()
 	w.row(&plan.Row{RID: v.RID}, false)
 	w.postings(&k.old, &k.keys, v.RID)
 	w.key = versionKey(w.key[:0], v.RID, 0)
@@ -221,6 +232,9 @@ func (w *writer) posting(space byte, list uint64, order []byte, rid store.RID, g
 		op = w.b.SetDeferred(size, 0)
 	}
 	appendPosting(op.Key[:0], space, list, order, rid)
+	if gone && w.erasing {
+		w.erased = append(w.erased, bytes.Clone(op.Key))
+	}
 	if err := op.Finish(); err != nil && w.err == nil {
 		w.err = err
 	}
