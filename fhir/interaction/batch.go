@@ -13,6 +13,7 @@ import (
 
 	"candela/fhir"
 	"candela/fhir/interaction/page"
+	"candela/fhir/interaction/subset"
 	"candela/fhir/patch"
 )
 
@@ -21,6 +22,7 @@ type entry struct {
 	index   int
 	fullURL string
 	req     fhir.Request
+	cut     subset.Cut // of the answer to a write
 	answer  fhir.Response
 	err     error
 }

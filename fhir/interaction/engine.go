@@ -139,15 +139,19 @@ func (e *Engine) do(ctx context.Context, r fhir.Request) (fhir.Response, error) 
 		return fhir.Response{}, err
 	}
 	v := e.views.of(r.Caller)
+	cut, err := e.trim(&r)
+	if err != nil {
+		return fhir.Response{}, err
+	}
 	switch r.Interaction {
 	case fhir.Read:
 		return e.read(ctx, v, r)
 	case fhir.VRead:
 		return e.vread(ctx, v, r)
 	case fhir.Create:
-		return e.single(ctx, v, r, e.resolveCreate)
+		return cutDown(cut)(e.single(ctx, v, r, e.resolveCreate))
 	case fhir.Update, fhir.Patch:
-		return e.single(ctx, v, r, e.resolveReplace)
+		return cutDown(cut)(e.single(ctx, v, r, e.resolveReplace))
 	case fhir.Delete:
 		return e.single(ctx, v, r, e.resolveDelete)
 	case fhir.SearchType, fhir.SearchSystem, fhir.SearchCompart:

@@ -3,6 +3,7 @@ package interaction
 import (
 	"context"
 	"errors"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -51,6 +52,32 @@ func (e *Engine) current(r fhir.Request, found store.Version) (fhir.Response, er
 		answer.Resource = fhir.Stored(cut.Append(nil, answer.Resource.Raw()))
 	}
 	return answer, err
+}
+
+// trim takes _summary and _elements out of the parameters of a write: they say
+// how it is answered, and are no part of its criteria.
+func (e *Engine) trim(r *fhir.Request) (subset.Cut, error) {
+	switch r.Interaction {
+	case fhir.Create, fhir.Update, fhir.Patch:
+	default:
+		return subset.Cut{}, nil
+	}
+	if !r.Query.Has("_summary") && !r.Query.Has("_elements") {
+		return subset.Cut{}, nil
+	}
+	cut, err := e.cuts.Read(r.Query)
+	r.Query = slices.DeleteFunc(slices.Clone(r.Query), func(p fhir.Param) bool { return p.Name == "_summary" || p.Name == "_elements" })
+	return cut, err
+}
+
+// cutDown cuts the resource of an answer, never what is stored.
+func cutDown(cut subset.Cut) func(fhir.Response, error) (fhir.Response, error) {
+	return func(answer fhir.Response, err error) (fhir.Response, error) {
+		if err == nil && !cut.Whole() && answer.Resource.Exists() {
+			answer.Resource = fhir.Stored(cut.Append(nil, answer.Resource.Raw()))
+		}
+		return answer, err
+	}
 }
 
 // formOf is how the entries of a page are written under a cut; nil: whole.

@@ -25,6 +25,10 @@ func (e *Engine) transaction(ctx context.Context, r fhir.Request, entries []*ent
 		if err := e.known(x.req); err != nil {
 			return inEntry(x.index, err)
 		}
+		var err error
+		if x.cut, err = e.trim(&x.req); err != nil {
+			return inEntry(x.index, err)
+		}
 	}
 	group := e.door.Open()
 	undone := errUndone // what those learn who are inside when it ends
@@ -291,7 +295,7 @@ func (e *Engine) finish(ctx context.Context, entries []*entry, writes []*write) 
 	slices.SortFunc(writes, func(a, b *write) int { return cmp.Compare(a.index, b.index) })
 	var room room
 	for _, w := range writes {
-		entries[w.index].answer = e.written(w.req, w)
+		entries[w.index].answer, _ = cutDown(entries[w.index].cut)(e.written(w.req, w), nil)
 		room.take(&entries[w.index].answer)
 	}
 	for _, x := range entries {
