@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"slices"
 	"strconv"
 
 	"candela/fhir"
@@ -23,7 +24,7 @@ func (e *Engine) resolveCreate(ctx context.Context, v view, r fhir.Request) ([]*
 		if err != nil {
 			return nil, err
 		}
-		w.decided, w.op.IfNone = true, query
+		w.decided, w.op.IfNone, w.about = true, query, store.Claims(*query)
 		if found != nil {
 			w.skip(200, *found)
 			return []*write{w}, nil
@@ -54,11 +55,20 @@ type write struct {
 	idle   bool // nothing to commit: present is the answer
 	// decided: criteria chose the key, so a lost race means to choose again.
 	decided bool
+	about   []string    // claims of the criteria
 	ended   int         // how many resources the DELETE of criteria ends
 	edits   []fhir.Edit // rewritten links
 	issues  []fhir.Issue
 	present store.Version
 	result  store.Result
+}
+
+// names is what others that write it too have in common with it.
+func (w *write) names() []string {
+	if w.about != nil {
+		return slices.Clone(w.about)
+	}
+	return []string{w.op.Key.String()}
 }
 
 func (w *write) skip(status int, found store.Version) {

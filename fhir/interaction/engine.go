@@ -26,6 +26,7 @@ import (
 	"candela/fhir/patch"
 	"candela/fhir/search"
 	"candela/store"
+	"candela/store/turn"
 )
 
 // Structure says what is wrong with a resource (validate.Structure). In lenient
@@ -85,6 +86,7 @@ type Engine struct {
 	pages  *page.Sealer
 	served map[string]bool
 	cuts   *subset.Tables
+	turns  turn.Turns
 	door   *door.Door
 }
 
@@ -222,7 +224,9 @@ type resolver func(context.Context, view, fhir.Request) ([]*write, error)
 // single does one request that writes. Where criteria decided what to do and
 // another write made them untrue meanwhile, it decides again.
 func (e *Engine) single(ctx context.Context, v view, r fhir.Request, resolve resolver) (fhir.Response, error) {
-	for try := 0; ; try++ {
+	race := race{turns: &e.turns}
+	defer race.end()
+	for {
 		writes, err := resolve(ctx, v, r)
 		if err != nil {
 			return fhir.Response{}, err
@@ -236,10 +240,9 @@ func (e *Engine) single(ctx context.Context, v view, r fhir.Request, resolve res
 		}
 		err = v.commit(ctx, writes)
 		if lostRace(err) && w.decided {
-			if again(ctx, try) {
+			if err = race.again(ctx, writes); err == nil {
 				continue
 			}
-			err = store.ErrConflict
 		}
 		if err != nil {
 			return fhir.Response{}, err
@@ -248,22 +251,56 @@ func (e *Engine) single(ctx context.Context, v view, r fhir.Request, resolve res
 	}
 }
 
-// again says whether a lost race is run once more, after a pause that grows:
-// without one, all that raced would meet again.
-func again(ctx context.Context, try int) bool {
-	if try >= maxTries {
-		return false
+// race is one request among others that write what its own writes were decided
+// on. The first tries need no turn: most meet nobody, and who wanted to create
+// what another has created is done when it finds that. Who loses again goes on in
+// turn with the losers of this process, so that only other processes are left to
+// lose to.
+type race struct {
+	turns *turn.Turns
+	done  func()    // gives the turn back, where it has one
+	begin time.Time // of its turn
+	tries int
+}
+
+const (
+	freeTries = 1                     // lost before a turn is waited for
+	raceTime  = 5 * time.Second       // from a request's turn on it is tried again for so long
+	racePause = 32 * time.Millisecond // the longest pause before a try
+)
+
+// again waits until a request that lost should be decided anew. The error says
+// why not: ErrConflict when its time is over, or that of ctx.
+func (r *race) again(ctx context.Context, writes []*write) (err error) {
+	if r.tries++; r.tries > freeTries && r.done == nil {
+		var names []string
+		for _, w := range writes {
+			if w.decided && !w.idle {
+				names = append(names, w.names()...)
+			}
+		}
+		if r.done, err = r.turns.Take(ctx, names); err != nil {
+			return err
+		}
+		r.begin = time.Now()
+		return nil
+	}
+	if r.done != nil && time.Since(r.begin) > raceTime {
+		return store.ErrConflict
 	}
 	select {
-	case <-time.After(rand.N(time.Millisecond << try)):
-		return true
+	case <-time.After(rand.N(min(time.Millisecond<<min(r.tries, 10), racePause))): // those who met must not meet again
+		return nil
 	case <-ctx.Done():
-		return false
+		return ctx.Err()
 	}
 }
 
-// maxTries bounds how often a lost race is run again.
-const maxTries = 9
+func (r *race) end() {
+	if r.done != nil {
+		r.done()
+	}
+}
 
 // stamped is a stored version as it leaves the server.
 func stamped(v store.Version) fhir.Resource {

@@ -60,7 +60,9 @@ var errUndone = fhir.Errorf(500, fhir.CodeException, "an internal error; the ope
 // together commits the writes of all entries; where criteria decided and another
 // write made them untrue meanwhile, it decides again.
 func (e *Engine) together(ctx context.Context, r fhir.Request, entries []*entry) ([]*write, error) {
-	for try := 0; ; try++ {
+	race := race{turns: &e.turns}
+	defer race.end()
+	for {
 		writes, err := e.resolve(ctx, entries)
 		if err == nil {
 			err = e.foresee(ctx, entries, writes)
@@ -76,10 +78,9 @@ func (e *Engine) together(ctx context.Context, r fhir.Request, entries []*entry)
 			return writes, err
 		}
 		if lostRace(err) && decidedAt(writes, at.Index) {
-			if again(ctx, try) {
+			if at.Err = race.again(ctx, writes); at.Err == nil {
 				continue
 			}
-			at.Err = store.ErrConflict
 		}
 		return nil, inEntry(at.Index, at.Err)
 	}

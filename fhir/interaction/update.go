@@ -66,7 +66,7 @@ func (e *Engine) resolveByCriteria(ctx context.Context, v view, r fhir.Request) 
 		return nil, err
 	}
 	id := r.Resource.ID()
-	w := &write{req: r, decided: true}
+	w := &write{req: r, decided: true, about: store.Claims(*query)}
 	switch {
 	case found != nil && id != "" && id != found.Key.ID:
 		return nil, fhir.Errorf(400, fhir.CodeInvalid, "the criteria match a resource with another id than the body's").At(r.Type + ".id")
@@ -104,7 +104,7 @@ func whole(res fhir.Resource) error {
 // sees the resource as a read would give it; what it makes is a Put on that
 // very version. The history shows it as one.
 func (e *Engine) resolvePatch(ctx context.Context, v view, r fhir.Request) (*write, error) {
-	now, err := e.toPatch(ctx, v, r)
+	now, about, err := e.toPatch(ctx, v, r)
 	if err != nil {
 		return nil, err
 	}
@@ -119,22 +119,24 @@ func (e *Engine) resolvePatch(ctx context.Context, v view, r fhir.Request) (*wri
 		return nil, err
 	}
 	op := store.Op{Action: store.Put, Key: now.Key, IfMatch: now.Number}
-	return &write{req: r, op: op, decided: r.IfMatch == ""}, nil
+	return &write{req: r, op: op, decided: r.IfMatch == "", about: about}, nil
 }
 
-// toPatch is the current version of what a PATCH is about.
-func (e *Engine) toPatch(ctx context.Context, v view, r fhir.Request) (store.Version, error) {
+// toPatch is the current version of what a PATCH is about, and the claims of its
+// criteria.
+func (e *Engine) toPatch(ctx context.Context, v view, r fhir.Request) (store.Version, []string, error) {
 	if r.ID != "" {
-		return v.get(ctx, store.Key{Type: r.Type, ID: r.ID}, letterUpdate)
+		now, err := v.get(ctx, store.Key{Type: r.Type, ID: r.ID}, letterUpdate)
+		return now, nil, err
 	}
-	found, _, err := e.one(ctx, v, r.Type, r.Query.Encode(), true)
+	found, query, err := e.one(ctx, v, r.Type, r.Query.Encode(), true)
 	switch {
 	case err != nil:
-		return store.Version{}, err
+		return store.Version{}, nil, err
 	case found == nil:
-		return store.Version{}, fhir.Errorf(404, fhir.CodeNotFound, "the criteria match no %s to patch", r.Type)
+		return store.Version{}, nil, fhir.Errorf(404, fhir.CodeNotFound, "the criteria match no %s to patch", r.Type)
 	default:
-		return *found, nil
+		return *found, store.Claims(*query), nil
 	}
 }
 
