@@ -23,18 +23,24 @@ type slice struct {
 // touched. Only ids are kept.
 func (r *Runner) collect(ctx context.Context, from, head store.Seq) (slice, error) {
 	part := slice{from: from, to: from}
-	touched := map[string]bool{}
+	touched, erased := map[string]bool{}, map[string]bool{}
 	for v, err := range r.Store.Changes(ctx, from) {
 		if err != nil {
 			return part, err
 		}
 		part.changes, part.to = part.changes+1, v.Seq
+		if v.Action == store.Erase && slices.Contains(profile.Types(), v.Key.Type) {
+			erased[v.Key.String()] = true
+		}
 		if err := r.touch(ctx, v, touched); err != nil {
 			return part, err
 		}
 		if v.Seq >= head || len(touched) >= r.Slice {
 			break
 		}
+	}
+	if err := r.restingOn(ctx, erased, touched); err != nil {
+		return part, err
 	}
 	if err := ctx.Err(); err != nil {
 		return part, err
@@ -57,7 +63,7 @@ func (r *Runner) touch(ctx context.Context, v store.Version, touched map[string]
 		return r.users(ctx, v.Key.ID, touched)
 	}
 	mark(v.Raw, touched)
-	if v.Number == 1 {
+	if v.Number <= 1 {
 		return nil
 	}
 	before, err := r.Store.GetVersion(ctx, v.Key, v.Number-1)
@@ -66,6 +72,24 @@ func (r *Runner) touch(ctx context.Context, v store.Version, touched map[string]
 	}
 	mark(before.Raw, touched)
 	return err
+}
+
+// restingOn adds the patients with a result that rests on an erased record. Of
+// the record itself nothing tells any more whom it was about.
+func (r *Runner) restingOn(ctx context.Context, erased, touched map[string]bool) error {
+	if len(erased) == 0 {
+		return nil
+	}
+	query := fhir.Params{{Name: "_tag", Value: Tag + "|"}}
+	return r.door.Each(ctx, "RiskAssessment", query, func(root fhir.Node, _ string) {
+		for basis := range root.Get("basis").Elements() {
+			to := fhir.ParseReference(basis.Get("reference").Text())
+			if erased[to.Type+"/"+to.ID] {
+				markReference(root.Path("subject", "reference"), touched)
+				return
+			}
+		}
+	})
 }
 
 // mark reads whom a record is about. Of the whole record only the two members

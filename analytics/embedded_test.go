@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -16,6 +17,7 @@ import (
 	"candela/fhir/r4"
 	"candela/fhir/search"
 	"candela/fhir/validate"
+	"candela/store"
 	"candela/store/embedded"
 )
 
@@ -78,6 +80,45 @@ func TestSyntheaOnTheProduct(t *testing.T) {
 	if got, want := read(t, p, "Group", group), read(t, m, "Group", group); got != want {
 		t.Errorf("the stores differ:\n%s\n%s", got, want)
 	}
+}
+
+// TestErasedOnTheProduct: a result that rests on an erased record is corrected,
+// and a patient who is erased with everything leaves nothing behind.
+func TestErasedOnTheProduct(t *testing.T) {
+	p := openProduct(t)
+	send(t, p, person("a"))
+	send(t, p, person("b"))
+	r := runner(t, p)
+	run(t, r)
+	erase := func(keys ...store.Key) {
+		t.Helper()
+		var ops []store.Op
+		for _, k := range keys {
+			ops = append(ops, store.Op{Action: store.Erase, Key: k})
+		}
+		if _, err := p.Commit(t.Context(), ops...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	erase(store.Key{Type: "Observation", ID: "a-2093-3"})
+	if report := run(t, r); report.Subjects != 1 {
+		t.Errorf("one record was erased: %+v", report)
+	}
+	if got := read(t, p, "RiskAssessment", assessmentID("a")); !strings.Contains(got, "entered-in-error") || strings.Contains(got, "a-2093-3") {
+		t.Errorf("the assessment still rests on what was erased: %s", got)
+	}
+	quiet(t, p, r)
+	keys := []store.Key{{Type: "RiskAssessment", ID: assessmentID("b")}}
+	for name := range person("b") {
+		typ, id, _ := strings.Cut(name, "/")
+		keys = append(keys, store.Key{Type: typ, ID: id})
+	}
+	erase(keys...)
+	run(t, r)
+	if got := read(t, p, "RiskAssessment", assessmentID("b")); got != "" {
+		t.Errorf("an assessment of an erased patient: %s", got)
+	}
+	quiet(t, p, r)
 }
 
 // TestKilledOnTheProduct: the position is not saved after the writes.

@@ -248,8 +248,8 @@ func (j *job) sweep(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if v.Action != store.Delete && slices.ContainsFunc(j.now.Parts, func(p part) bool { return p.Type == v.Key.Type }) {
-			page = slices.DeleteFunc(page, func(old store.Version) bool { return old.Key == v.Key })
+		page = slices.DeleteFunc(page, func(old store.Version) bool { return old.Key == v.Key }) // replaced, deleted or erased
+		if v.Raw != nil && slices.ContainsFunc(j.now.Parts, func(p part) bool { return p.Type == v.Key.Type }) {
 			page = append(page, v)
 		}
 		j.now.Seq = v.Seq
