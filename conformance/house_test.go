@@ -21,7 +21,8 @@ var mayImport = map[string][]string{
 	"store/body/train":           {},
 	"store/plan":                 {"store"},
 	"store/turn":                 {},
-	"store/embedded":             {"store", "store/plan", "store/body"},
+	"store/embedded":             {"store", "store/plan", "store/body", "store/embedded/sets"},
+	"store/embedded/sets":        {"store", "store/plan"},
 	"store/mongo":                {"store", "store/plan", "store/body", "store/turn"},
 	"store/mongo/mongotest":      {},
 	"store/storetest":            {"store"},
@@ -64,11 +65,12 @@ var mayImport = map[string][]string{
 
 // onlyIn are libraries that stay in the rooms named.
 var onlyIn = map[string][]string{
-	"github.com/gin-gonic/gin":        {"fhir/rest", "cmd/app"},
-	"go.mongodb.org/mongo-driver":     {"store/mongo", "store/mongo/mongotest"},
-	"github.com/cockroachdb/pebble":   {"store/embedded"},
-	"github.com/samply/golang-fhir-m": {"analytics", "analytics/risk", "analytics/segment", "conformance", "cmd/demo", "fhir/audit"},
-	"github.com/google/uuid":          {"cmd/app"},
+	"github.com/gin-gonic/gin":         {"fhir/rest", "cmd/app"},
+	"go.mongodb.org/mongo-driver":      {"store/mongo", "store/mongo/mongotest"},
+	"github.com/cockroachdb/pebble":    {"store/embedded"},
+	"github.com/samply/golang-fhir-m":  {"analytics", "analytics/risk", "analytics/segment", "conformance", "cmd/demo", "fhir/audit"},
+	"github.com/google/uuid":           {"cmd/app"},
+	"github.com/RoaringBitmap/roaring": {"store/embedded/sets"},
 }
 
 type room struct {

@@ -1,6 +1,7 @@
 package embedded
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -143,7 +144,43 @@ func (s *Store) stage(ctx context.Context, tasks []task, size int) (*ticket, *pe
 		return nil, nil, errors.Join(err, fault(b.Close()))
 	}
 	defer s.purge.begin(t, b)()
-	return t, b, s.apply(b)
+	changing := s.sets.Begin(touched(tasks))
+	if err := s.apply(b); err != nil {
+		s.sets.Spoil() // nobody knows what was written
+		return t, b, err
+	}
+	s.sets.End(changing, func(changed func(hash uint64, rid store.RID, gone bool)) {
+		for i := range tasks {
+			k := &tasks[i]
+			if rid := k.rid(); rid != 0 {
+				tell := func(hash uint64, gone bool) { changed(hash, rid, gone) }
+				differ(k.old.Equal, k.keys.Equal, cmp.Compare[uint64], tell)
+				differ(k.old.Held, k.keys.Held, cmp.Compare[uint64], tell)
+			}
+		}
+	})
+	return t, b, nil
+}
+
+// rid is the record that a task changes, 0 for none.
+func (t *task) rid() store.RID {
+	switch {
+	case t.result.Unchanged:
+		return 0
+	case t.had.rid != 0:
+		return t.had.rid
+	}
+	return t.result.RID
+}
+
+func touched(tasks []task) []store.RID {
+	rids := make([]store.RID, 0, len(tasks))
+	for i := range tasks {
+		if rid := tasks[i].rid(); rid != 0 {
+			rids = append(rids, rid)
+		}
+	}
+	return rids
 }
 
 // demand counts the sequence numbers and new record ids that tasks need.

@@ -3,6 +3,7 @@ package embedded
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"iter"
@@ -13,6 +14,7 @@ import (
 
 	"candela/store"
 	"candela/store/body"
+	"candela/store/embedded/sets"
 	"candela/store/plan"
 )
 
@@ -25,8 +27,8 @@ func (e engine) Snapshot(ctx context.Context) (plan.Snapshot, error) {
 		return nil, err
 	}
 	// Top comes first: what was acknowledged before this call is not above it.
-	top := e.s.feed.top()
-	return &snapshot{s: e.s, db: e.s.db.NewSnapshot(), top: top}, nil
+	top, mark := e.s.feed.top(), e.s.sets.Mark()
+	return &snapshot{s: e.s, db: e.s.db.NewSnapshot(), top: top, mark: mark}, nil
 }
 
 // snapshot keeps an iterator of each keyspace for the next use: planners read
@@ -35,6 +37,7 @@ type snapshot struct {
 	s    *Store
 	db   *pebble.Snapshot
 	top  store.RID
+	mark sets.Mark // of the commits that it may lack
 	mu   sync.Mutex
 	idle map[byte]*pebble.Iterator
 }
@@ -280,4 +283,72 @@ func (v *snapshot) each(ctx context.Context, space byte, rids []store.RID, use f
 		}
 	}
 	return v.put(space, it)
+}
+
+// Match answers a formula of long lists from memory.
+func (v *snapshot) Match(ctx context.Context, f *plan.Formula, worth int64) (plan.Match, bool, error) {
+	return v.s.sets.Match(ctx, setSource{v.s}, v, v.mark, f, worth)
+}
+
+// heldCost is how many list entries cost what looking into one record does.
+const heldCost = 20
+
+// Cost guesses what Read costs.
+func (v *snapshot) Cost(ctx context.Context, leaf *plan.Formula) (int64, error) {
+	if leaf.Op == plan.Held {
+		n, err := v.Estimate(ctx, plan.Scan{Index: plan.Equal, Hash: plan.HashOfType(leaf.Type)}, 1<<40)
+		return n * heldCost, err
+	}
+	return v.Estimate(ctx, plan.Scan{Index: plan.Equal, Hash: leaf.Hash}, 1<<40)
+}
+
+// Read hands on a part of an Equal list, without what a Scan costs for each
+// hit; or what of the list of a type has a parameter.
+func (v *snapshot) Read(ctx context.Context, leaf *plan.Formula, from, to store.RID, add func([]uint64)) error {
+	if leaf.Op != plan.Held {
+		return v.readList(ctx, leaf.Hash, from, to, func(part []uint64) error {
+			add(part)
+			return nil
+		})
+	}
+	return v.readList(ctx, plan.HashOfType(leaf.Type), from, to, func(part []uint64) error {
+		rids := make([]store.RID, len(part))
+		for i, n := range part {
+			rids[i] = store.RID(n)
+		}
+		rows, err := v.Rows(ctx, rids)
+		part = part[:0]
+		for i := range rows {
+			has, broken := rows[i].Has(leaf.Param)
+			if err = errors.Join(err, broken); has {
+				part = append(part, uint64(rows[i].RID))
+			}
+		}
+		add(part)
+		return err
+	})
+}
+
+func (v *snapshot) readList(ctx context.Context, hash uint64, from, to store.RID, use func([]uint64) error) error {
+	list := number8(make([]byte, 0, 32), spaceEqual, hash)
+	o := &pebble.IterOptions{LowerBound: number8(nil, spaceEqual, hash), UpperBound: after(list)}
+	o.LowerBound = binary.BigEndian.AppendUint64(o.LowerBound, uint64(from))
+	if to < ^store.RID(0) {
+		o.UpperBound = binary.BigEndian.AppendUint64(list, uint64(to)+1)
+	}
+	it, err := v.db.NewIterWithContext(ctx, o)
+	if err != nil {
+		return fault(err)
+	}
+	part := make([]uint64, 0, glance)
+	for ok := it.First(); ok && err == nil; ok = it.Next() {
+		if part = append(part, lastEight(it.Key())); len(part) == glance {
+			err = errors.Join(use(part), ctx.Err())
+			part = part[:0]
+		}
+	}
+	if err == nil {
+		err = use(part)
+	}
+	return fault(errors.Join(err, it.Error(), it.Close()))
 }

@@ -2,11 +2,15 @@ package embedded
 
 import (
 	"context"
+	"errors"
+	"log/slog"
 	"sync"
 
 	"github.com/cespare/xxhash/v2"
+	"github.com/cockroachdb/pebble/v2"
 
 	"candela/store"
+	"candela/store/embedded/sets"
 	"candela/store/plan"
 )
 
@@ -124,4 +128,65 @@ func (z *sizes) keep(w *walker, n int64, now store.RID) {
 		z.list = map[uint64]size{}
 	}
 	z.list[w.name()] = size{n, now}
+}
+
+// setSource is what the keeper of bitmaps sees of the store.
+type setSource struct{ s *Store }
+
+// Fresh opens a view of all that can be seen now.
+func (f setSource) Fresh(ctx context.Context) (sets.Reader, func() error, error) {
+	view, err := engine(f).Snapshot(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	return view.(*snapshot), view.Close, nil
+}
+
+// Later runs work in the background; its ctx ends when the store closes.
+func (f setSource) Later(work func(ctx context.Context)) {
+	ctx, cancel := context.WithCancel(context.Background())
+	go func() {
+		select {
+		case <-f.s.stop:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	go func() {
+		defer cancel()
+		work(ctx)
+	}()
+}
+
+// saveSets writes the bitmaps down for the next start: making them anew is what
+// the first questions would wait for. It is no loss when that fails.
+func (s *Store) saveSets() {
+	_, size := s.sets.Kept()
+	if s.opt.ReadOnly || size == 0 || s.room(int(size)) != nil {
+		return
+	}
+	err := s.sets.Save(uint64(s.feed.seq), func(hash uint64, data []byte) error {
+		return s.db.Set(number8(nil, spaceSet, hash), data, pebble.NoSync)
+	})
+	if err != nil {
+		s.opt.Logger.Warn("bitmaps of long lists are not kept for the next start", slog.Any("cause", err))
+	}
+}
+
+// loadSets reads what saveSets wrote and removes it: it is true only until the
+// next commit, which stands behind the removal in the log.
+func (s *Store) loadSets() error {
+	lower, upper := []byte{spaceSet}, []byte{spaceSet + 1}
+	it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: upper})
+	if err != nil {
+		return fault(err)
+	}
+	found := it.First()
+	for ok := found; ok; ok = it.Next() {
+		s.sets.Load(uint64(s.feed.seq), lastEight(it.Key()), it.Value())
+	}
+	if err := errors.Join(it.Error(), it.Close()); err != nil || !found || s.opt.ReadOnly {
+		return fault(err)
+	}
+	return fault(s.db.DeleteRange(lower, upper, pebble.NoSync))
 }

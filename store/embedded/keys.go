@@ -13,6 +13,7 @@ import (
 // version numbers are inverted so that the newest stands first.
 const (
 	spaceSetting = 'a' // name -> value
+	spaceSet     = 'b' // hash -> a posting list as a bitmap, only from one Close to the next Open
 	spaceCurrent = 'c' // len(type) type id -> current: where a key's resource is and what state it is in
 	spaceEqual   = 'e' // hash rid -> nothing
 	spaceRow     = 'f' // rid -> forward record, live resources only

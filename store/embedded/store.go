@@ -20,6 +20,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"candela/store"
+	"candela/store/embedded/sets"
 	"candela/store/plan"
 )
 
@@ -31,6 +32,8 @@ type Options struct {
 	ReadOnly bool             // refuse writes; the folder must exist
 	// CacheBytes is the memory for blocks read from disk; 0: 64 MiB.
 	CacheBytes int64
+	// SetBytes is the memory for bitmaps of long posting lists; 0: 64 MiB, negative: none.
+	SetBytes int64
 	// MinFree is the free disk space in bytes below which writes are refused
 	// with ErrFull; 0: 64 MiB, negative: never.
 	MinFree int64
@@ -53,6 +56,7 @@ type Store struct {
 	feed    feed
 	locks   locks
 	sizes   sizes
+	sets    *sets.Keeper
 	gate    gate
 	health  *health
 	purge   purge
@@ -68,7 +72,7 @@ func Open(dir string, opt Options) (*Store, error) {
 	if err := prepareDir(dir, opt); err != nil {
 		return nil, err
 	}
-	s := &Store{opt: opt, dir: dir, stop: make(chan struct{}), health: newHealth(opt.Logger)}
+	s := &Store{opt: opt, dir: dir, stop: make(chan struct{}), health: newHealth(opt.Logger), sets: sets.New(opt.SetBytes)}
 	s.purge.wake = make(chan struct{}, 1)
 	s.fs = vfs.OnDiskFull(opt.disk, s.waitForSpace)
 	if err := s.open(); err != nil {
@@ -90,6 +94,9 @@ func withDefaults(opt Options) Options {
 	}
 	if opt.CacheBytes == 0 {
 		opt.CacheBytes = 64 << 20
+	}
+	if opt.SetBytes == 0 {
+		opt.SetBytes = 64 << 20
 	}
 	if opt.MinFree == 0 {
 		opt.MinFree = 64 << 20
@@ -160,7 +167,7 @@ func (s *Store) begin() error {
 		return err
 	}
 	s.planner = plan.New(engine{s}, plan.Options{})
-	return nil
+	return s.loadSets()
 }
 
 // format is the number of the layout on disk; a folder of another is refused.
@@ -252,6 +259,7 @@ func (s *Store) Close() error {
 // a moment and then left to the end of the process.
 func (s *Store) closeDB() error {
 	if s.health.err() == nil {
+		s.saveSets()
 		s.tidy()
 		return fault(s.db.Close())
 	}

@@ -92,6 +92,9 @@ func intersect(lists []*source, n, cost int64) *source {
 // each hands on all matches of the arm in batches, each once.
 func (a *arm) each(do func([]Row) error) error {
 	base, err := a.best()
+	if err == nil {
+		base, err = a.sharper(base, a.price(base))
+	}
 	if err != nil {
 		return err
 	}
@@ -147,6 +150,9 @@ func (a *arm) count() (n int64, err error) {
 	lists, tight, err := a.tightLists()
 	if err != nil {
 		return 0, err
+	}
+	if n, ok, err := a.countSet(lists); ok || err != nil {
+		return n, err
 	}
 	if !tight {
 		err = a.each(func(rows []Row) error {
@@ -216,6 +222,151 @@ func (a *arm) tightLists() ([]*source, bool, error) {
 		}
 	}
 	return a.lists(found), true, nil
+}
+
+// set lets the engine answer, from memory, all parts that are formulas of lists.
+// whole says that there are no others; ok that the engine did. worth is what it
+// costs to do without.
+func (a *arm) set(worth int64) (m Match, whole, ok bool, err error) {
+	engine, ok := a.r.snap.(Sets)
+	if !ok {
+		return m, false, false, nil
+	}
+	var parts []store.Expr
+	for _, part := range a.parts {
+		if _, ok := formulaOf(part, a.typ); ok {
+			parts = append(parts, part)
+		}
+	}
+	if len(parts) == 0 && len(a.parts) > 0 {
+		return m, false, false, nil
+	}
+	f, _ := everyOf(parts, a.typ)
+	m, ok, err = engine.Match(a.r.ctx, &f, worth)
+	if ok && err == nil {
+		err = a.r.scanned(int(m.Read))
+	}
+	return m, len(parts) == len(a.parts), ok, err
+}
+
+// countSet counts long lists in memory. lists are those of tightLists, if there are.
+func (a *arm) countSet(lists []*source) (n int64, ok bool, err error) {
+	if _, ok := formulaOf(store.And(a.parts), a.typ); !ok {
+		return 0, false, nil
+	}
+	base, err := a.counted(lists)
+	if err != nil || base.cost < few {
+		return 0, false, err
+	}
+	a.r.reading = base.name
+	m, _, ok, err := a.set(base.cost)
+	if !ok || err != nil {
+		return 0, false, err
+	}
+	rows, err := a.unsure(&m)
+	if err != nil {
+		return 0, false, err
+	}
+	if rows, err = kept(a.r, a.filter, rows); err != nil {
+		return 0, false, err
+	}
+	for i := range rows {
+		if rows[i].RID <= a.r.top {
+			n++
+		}
+	}
+	a.r.explains(base)
+	return n + m.Set.Len(a.r.top), true, nil
+}
+
+// counted is what drives a count without sets; its cost is that of the whole count.
+func (a *arm) counted(lists []*source) (*source, error) {
+	if lists == nil {
+		best, err := a.best()
+		if err != nil {
+			return nil, err
+		}
+		s := *best
+		s.cost = a.price(best)
+		return &s, nil
+	}
+	s := *lists[0]
+	s.cost += s.n
+	for _, l := range lists[1:] {
+		s.cost += l.cost + min(l.n, s.n*a.r.opt.SeekCost)
+	}
+	return &s, nil
+}
+
+// unsure are the rows of the type that the engine could not tell of.
+func (a *arm) unsure(m *Match) ([]Row, error) {
+	rows, err := a.r.rows(m.Unsure)
+	return slices.DeleteFunc(rows, func(row Row) bool { return row.Key.Type != a.typ }), err
+}
+
+// sharper is base or, where that is long, the set of what meets all parts that
+// are formulas, or what both have.
+func (a *arm) sharper(base *source, worth int64) (*source, error) {
+	if base.n < few || len(a.parts) == 0 {
+		return base, nil
+	}
+	m, whole, ok, err := a.set(worth)
+	if !ok || err != nil {
+		return base, err
+	}
+	s, err := a.setOf(base, &m)
+	if err != nil {
+		return nil, err
+	}
+	if whole {
+		a.sure = s
+		return s, nil
+	}
+	best := base
+	if a.price(s) < a.price(best) {
+		best = s
+	}
+	size, err := a.size()
+	if err != nil || base.tight { // base is one of the formulas
+		return best, err
+	}
+	n := int64(float64(base.n) * float64(s.n) / float64(max(size, 1)))
+	if both := intersect([]*source{gathered(base), s}, max(n, 1), base.cost+base.n); a.price(both) < a.price(best) {
+		best = both
+	}
+	return best, nil
+}
+
+// gathered is base in rid order.
+func gathered(base *source) *source {
+	if base.byRID {
+		return base
+	}
+	return setSource(base.name, base.label, base.n, base.cost+base.n, func(r *run) ([]store.RID, error) {
+		return gatherAll(r, []*source{base})
+	})
+}
+
+// setOf is a set of the engine with what it is unsure of, named as base.
+func (a *arm) setOf(base *source, m *Match) (*source, error) {
+	rows, err := a.unsure(m)
+	if err != nil {
+		return nil, err
+	}
+	unsure := make([]store.RID, len(rows))
+	for i := range rows {
+		unsure[i] = rows[i].RID
+	}
+	n := m.Set.Len(a.r.top) + int64(len(unsure))
+	s := &source{name: base.name, label: base.label, n: n, cost: 1, byRID: true}
+	s.open = func(_ *run, desc bool, hint int) (stream, error) {
+		sure := &listStream{set: m.Set, name: s.name, desc: desc, size: hint}
+		if len(unsure) == 0 {
+			return sure, nil
+		}
+		return join([]stream{sure, &setStream{rids: unsure, desc: desc}}, true, desc), nil
+	}
+	return s, nil
 }
 
 // explains notes what drives, the first time.

@@ -384,7 +384,7 @@ func (r *run) treeLevel(t *store.Tree, level []string) (next []string, err error
 	if err != nil {
 		return nil, err
 	}
-	if rows, err = kept(r, compile(normal(t.Of, false), t.Type), rows); err != nil {
+	if rows, err = kept(r, compile(normal(t.Of, false, t.Type), t.Type), rows); err != nil {
 		return nil, err
 	}
 	for i := range rows {

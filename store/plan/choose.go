@@ -32,11 +32,12 @@ type arm struct {
 	total  int64 // resources of the type; 0: not estimated
 	found  []*source
 	whole  []*source // the source of each part, nil where it has none
+	sure   *source   // a set in memory that holds exactly the matches, if one was asked for
 }
 
 func newArm(r *run, typ string, x store.Expr) *arm {
 	a := &arm{r: r, typ: typ}
-	switch x := normal(x, false).(type) {
+	switch x := normal(x, false, typ).(type) {
 	case store.And:
 		a.parts = x
 	default:
@@ -54,6 +55,15 @@ func newArm(r *run, typ string, x store.Expr) *arm {
 	}
 	a.filter = append(a.filter, chains...)
 	return a
+}
+
+// never says whether no resource of the type can match.
+func (a *arm) never() bool {
+	if len(a.parts) != 1 {
+		return false
+	}
+	some, ok := a.parts[0].(store.Or)
+	return ok && len(some) == 0
 }
 
 // estimate adds up scans, exactly enough up to limit.

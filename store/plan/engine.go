@@ -49,6 +49,67 @@ type Counter interface {
 	Count(ctx context.Context, hashes []uint64) (n int64, ok bool, err error)
 }
 
+// Sets is what a Snapshot offers that keeps long Equal lists in memory as sets,
+// so that conditions on many records cost little.
+type Sets interface {
+	// Match answers f. worth is what answering it by scans costs, in index
+	// entries: much more is not spent on getting ready. ok is false where scans
+	// must answer it.
+	Match(ctx context.Context, f *Formula, worth int64) (m Match, ok bool, err error)
+}
+
+// Match is what a formula gives on a snapshot.
+type Match struct {
+	Set    Set
+	Unsure []store.RID // ascending, not in Set: records of any type that may belong to it, to be looked at
+	Read   int64       // index entries read in order to get ready
+}
+
+// Set is a set of records.
+type Set interface {
+	// Len is how many there are up to top.
+	Len(top store.RID) int64
+	// Take appends records from from on, upwards or downwards, as far as dst has capacity.
+	Take(dst []store.RID, from store.RID, desc bool) []store.RID
+}
+
+// Formula is a condition that Equal lists answer exactly.
+type Formula struct {
+	Op          Op
+	Hash        uint64    // of a List; of what is Held, its HashOfHeld
+	Type, Param string    // of what is Held
+	Of          []Formula // of the others
+}
+
+// Op says what a Formula holds.
+type Op uint8
+
+// The operations.
+const (
+	List     Op = iota + 1 // what stands in one list
+	EveryOf                // what is in every part; at least one
+	SomeOf                 // what is in some part
+	FirstBut               // what is in the first part and no other
+	Held                   // the resources of Type that have an entry of Param; no list on disk has them, see Keys
+)
+
+// Leaves yields the parts of f that have a Hash; one may come more than once.
+func (f *Formula) Leaves() iter.Seq[*Formula] {
+	return func(yield func(*Formula) bool) { f.leaves(yield) }
+}
+
+func (f *Formula) leaves(yield func(*Formula) bool) bool {
+	if f.Op == List || f.Op == Held {
+		return yield(f)
+	}
+	for i := range f.Of {
+		if !f.Of[i].leaves(yield) {
+			return false
+		}
+	}
+	return true
+}
+
 // Index names one of the physical indexes.
 type Index uint8
 

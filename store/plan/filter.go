@@ -40,9 +40,9 @@ func compile(x store.Expr, typ string) node {
 	case store.Test:
 		return testNode{x}
 	case store.Via:
-		return &viaNode{Via: x, of: compile(normal(x.Of, false), x.Type), known: map[string]bool{}}
+		return &viaNode{Via: x, of: compile(normal(x.Of, false, x.Type), x.Type), known: map[string]bool{}}
 	case store.Has:
-		return &hasNode{Has: x, typ: typ, of: compile(normal(x.Of, false), x.Type)}
+		return &hasNode{Has: x, typ: typ, of: compile(normal(x.Of, false, x.Type), x.Type)}
 	}
 	return allNode{}
 }

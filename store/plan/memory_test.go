@@ -215,3 +215,84 @@ func (v *view) Bodies(_ context.Context, rids []store.RID) ([]store.Version, err
 func (v *view) Types(context.Context) ([]string, error) { return v.types, nil }
 
 func (v *view) Top() store.RID { return v.top }
+
+// Match answers formulas when estimates are lies: at times it does not, and of
+// some records it is not sure.
+func (v *view) Match(_ context.Context, f *plan.Formula, _ int64) (plan.Match, bool, error) {
+	v.count("match")
+	v.callsMu.Lock()
+	defer v.callsMu.Unlock()
+	if v.lies == nil || v.lies.IntN(4) == 0 {
+		return plan.Match{}, false, nil
+	}
+	var m plan.Match
+	var sure members
+	held := v.members(f)
+	for rid := range v.rows {
+		_, in := slices.BinarySearch(held, rid)
+		switch {
+		case v.lies.IntN(5) == 0:
+			m.Unsure = append(m.Unsure, rid)
+		case in:
+			sure = append(sure, rid)
+		}
+	}
+	m.Unsure = append(m.Unsure, v.top+7)
+	slices.Sort(m.Unsure)
+	slices.Sort(sure)
+	m.Set = sure
+	return m, true, nil
+}
+
+// members are the records that f holds, ascending.
+func (v *view) members(f *plan.Formula) (rids members) {
+	for rid := range v.rows {
+		if v.holds(f, rid) {
+			rids = append(rids, rid)
+		}
+	}
+	slices.Sort(rids)
+	return rids
+}
+
+func (v *view) holds(f *plan.Formula, rid store.RID) bool {
+	in := func(part plan.Formula) bool { return v.holds(&part, rid) }
+	switch f.Op {
+	case plan.List:
+		_, found := slices.BinarySearch(v.clocks[rid].Equal, f.Hash)
+		return found
+	case plan.Held:
+		_, found := slices.BinarySearch(v.clocks[rid].Held, f.Hash)
+		return found
+	case plan.EveryOf:
+		return !slices.ContainsFunc(f.Of, func(part plan.Formula) bool { return !in(part) })
+	case plan.SomeOf:
+		return slices.ContainsFunc(f.Of, in)
+	}
+	return in(f.Of[0]) && !slices.ContainsFunc(f.Of[1:], in)
+}
+
+// members is a plan.Set.
+type members []store.RID
+
+func (m members) Len(top store.RID) int64 {
+	n, found := slices.BinarySearch(m, top)
+	if found {
+		n++
+	}
+	return int64(n)
+}
+
+func (m members) Take(dst []store.RID, from store.RID, desc bool) []store.RID {
+	left := cap(dst) - len(dst)
+	i, found := slices.BinarySearch(m, from)
+	if !desc {
+		return append(dst, m[i:min(len(m), i+left)]...)
+	}
+	if found {
+		i++
+	}
+	part := slices.Clone(m[max(0, i-left):i])
+	slices.Reverse(part)
+	return append(dst, part...)
+}

@@ -29,6 +29,9 @@ func expected(n int64, share float64, rows int) int64 {
 
 // matches guesses how many rows of the type match all parts.
 func (a *arm) matches(found []*source) float64 {
+	if a.sure != nil {
+		return float64(a.sure.n)
+	}
 	n := float64(a.total)
 	low := n
 	for _, s := range found {
@@ -110,6 +113,9 @@ func (a *arm) strategy(t *top) (strategy, error) {
 		return plan, err
 	}
 	base, err := a.best()
+	if err == nil {
+		base, err = a.sharper(base, 0)
+	}
 	if err != nil {
 		return strategy{}, err
 	}

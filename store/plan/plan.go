@@ -162,9 +162,12 @@ func (r *run) arms() ([]*arm, error) {
 	arms := make([]*arm, 0, len(types))
 	seen := map[string]bool{}
 	for _, typ := range types {
-		if !seen[typ] {
-			seen[typ] = true
-			arms = append(arms, newArm(r, typ, r.where))
+		if seen[typ] {
+			continue
+		}
+		seen[typ] = true
+		if a := newArm(r, typ, r.where); !a.never() {
+			arms = append(arms, a)
 		}
 	}
 	return arms, nil

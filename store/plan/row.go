@@ -182,6 +182,15 @@ func (r *Row) meets(t *store.Test) (met bool, err error) {
 	return met, err
 }
 
+// Has says whether it has an entry of param.
+func (r *Row) Has(param string) (has bool, err error) {
+	err = r.each(param, func(*store.Value) bool {
+		has = true
+		return false
+	})
+	return has, err
+}
+
 // All is the entries, built-in ones included.
 func (r *Row) All() ([]store.Entry, error) {
 	err := r.Decode()

@@ -10,20 +10,22 @@ import (
 )
 
 // normal pushes Not down to tests and chains and flattens And in And, Or in Or,
-// so that drivers are seen wherever they stand.
-func normal(x store.Expr, not bool) store.Expr {
+// so that drivers are seen wherever they stand. What all resources of typ meet,
+// or none, is settled.
+func normal(x store.Expr, not bool, typ string) store.Expr {
 	switch x := x.(type) {
 	case nil:
-		if not {
-			return store.Or{}
-		}
-		return store.And{}
+		return constant(!not)
 	case store.Not:
-		return normal(x.Of, !not)
+		return normal(x.Of, !not, typ)
 	case store.And:
-		return flatten(x, not, !not)
+		return flatten(x, not, !not, typ)
 	case store.Or:
-		return flatten(x, not, not)
+		return flatten(x, not, not, typ)
+	case store.Test:
+		if x.Param == store.ParamID && (x.Cond.How == store.Within || x.Cond.How == store.Is && x.Cond.Space != typ) {
+			return constant((x.Cond.Space == typ) != not)
+		}
 	}
 	if not {
 		return store.Not{Of: x}
@@ -31,20 +33,31 @@ func normal(x store.Expr, not bool) store.Expr {
 	return x
 }
 
+// constant is what always or never holds.
+func constant(holds bool) store.Expr {
+	if holds {
+		return store.And{}
+	}
+	return store.Or{}
+}
+
 // flatten makes an And or an Or of normal parts; of one part, that part.
-func flatten(parts []store.Expr, not, and bool) store.Expr {
+func flatten(parts []store.Expr, not, and bool, typ string) store.Expr {
 	var out []store.Expr
 	for _, p := range parts {
-		n := normal(p, not)
-		if inner, ok := n.(store.And); ok && and {
+		n := normal(p, not, typ)
+		inner, isAnd := n.(store.And)
+		some, isOr := n.(store.Or)
+		switch {
+		case and && isAnd:
 			out = append(out, inner...)
-			continue
+		case !and && isOr:
+			out = append(out, some...)
+		case isAnd && len(inner) == 0, isOr && len(some) == 0:
+			return n // settles all
+		default:
+			out = append(out, n)
 		}
-		if inner, ok := n.(store.Or); ok && !and {
-			out = append(out, inner...)
-			continue
-		}
-		out = append(out, n)
 	}
 	if len(out) == 1 {
 		return out[0]
@@ -53,6 +66,82 @@ func flatten(parts []store.Expr, not, and bool) store.Expr {
 		return store.And(out)
 	}
 	return store.Or(out)
+}
+
+// formulaOf is a normal expression on a type as a formula of lists; ok is false
+// where they do not answer it exactly.
+func formulaOf(x store.Expr, typ string) (f Formula, ok bool) {
+	switch x := x.(type) {
+	case store.And:
+		return everyOf(x, typ)
+	case store.Or:
+		f.Op = SomeOf
+		for _, part := range x {
+			p, ok := formulaOf(part, typ)
+			if !ok {
+				return f, false
+			}
+			f.Of = append(f.Of, p)
+		}
+		return f, true
+	case store.Not:
+		return everyOf([]store.Expr{x}, typ)
+	case store.Test:
+		return testFormula(&x, typ)
+	}
+	return f, false
+}
+
+func testFormula(t *store.Test, typ string) (Formula, bool) {
+	if t.Cond.How == store.Present && t.Param != store.ParamID && t.Param != store.ParamUpdated {
+		return Formula{Op: Held, Hash: HashOfHeld(typ, t.Param), Type: typ, Param: t.Param}, true
+	}
+	d, ok := driverOf(typ, t)
+	if !ok || !d.tight || d.none || t.Param == store.ParamID {
+		return Formula{}, false
+	}
+	f := Formula{Op: SomeOf}
+	for i := range d.scans {
+		if d.scans[i].Index != Equal {
+			return Formula{}, false
+		}
+		f.Of = append(f.Of, Formula{Op: List, Hash: d.scans[i].Hash})
+	}
+	if len(f.Of) == 1 {
+		return f.Of[0], true
+	}
+	return f, true
+}
+
+// everyOf is what is in the lists of all parts, less those of parts that say Not.
+func everyOf(parts []store.Expr, typ string) (Formula, bool) {
+	var with, without []Formula
+	for _, part := range parts {
+		not, isNot := part.(store.Not)
+		if isNot {
+			part = not.Of
+		}
+		p, ok := formulaOf(part, typ)
+		switch {
+		case !ok:
+			return Formula{}, false
+		case isNot:
+			without = append(without, p)
+		default:
+			with = append(with, p)
+		}
+	}
+	f := Formula{Op: EveryOf, Of: with}
+	switch len(with) {
+	case 0:
+		f = Formula{Op: List, Hash: HashOfType(typ)}
+	case 1:
+		f = with[0]
+	}
+	if len(without) == 0 {
+		return f, true
+	}
+	return Formula{Op: FirstBut, Of: append([]Formula{f}, without...)}, true
 }
 
 // driver is how an index answers a test: the union of scans holds every match.

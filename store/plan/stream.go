@@ -262,6 +262,67 @@ func (s *chainStream) next(r *run) (Hit, bool, error) {
 	return Hit{}, false, nil
 }
 
+// listStream yields a set of the engine, in parts.
+type listStream struct {
+	set  Set
+	name string
+	desc bool
+	part []store.RID // what is left of it
+	room []store.RID
+	size int
+	from store.RID // of the next part
+	told bool      // from means something
+	end  bool
+}
+
+func (s *listStream) skip(rid store.RID) {
+	for len(s.part) > 0 && s.before(s.part[0], rid) {
+		s.part = s.part[1:]
+	}
+	if len(s.part) == 0 && (!s.told || s.before(s.from, rid)) {
+		s.from, s.told = rid, true
+	}
+}
+
+func (s *listStream) before(a, b store.RID) bool { return a != b && (a < b) != s.desc }
+
+func (s *listStream) next(r *run) (Hit, bool, error) {
+	if len(s.part) == 0 {
+		if err := s.fill(r); err != nil || len(s.part) == 0 {
+			return Hit{}, false, err
+		}
+	}
+	rid := s.part[0]
+	s.part = s.part[1:]
+	return Hit{RID: rid}, true, nil
+}
+
+// fill takes the next part. Parts grow, as batches of scans do.
+func (s *listStream) fill(r *run) error {
+	if s.end {
+		return nil
+	}
+	if s.size = min(max(s.size*4, 64), largestRead); cap(s.room) < s.size {
+		s.room = make([]store.RID, 0, s.size)
+	}
+	if !s.told && s.desc {
+		s.from = ^store.RID(0)
+	}
+	s.told = true
+	s.part = s.set.Take(s.room[:0:s.size], s.from, s.desc)
+	n := len(s.part)
+	s.end = n < s.size
+	if n > 0 {
+		if last := s.part[n-1]; s.desc {
+			s.from = last - 1
+		} else {
+			s.from = last + 1
+		}
+	}
+	r.reading = s.name
+	return r.scanned(n)
+}
+
 // setStream yields a set of rids, ascending in memory.
 type setStream struct {
 	rids []store.RID // what is left, in ascending order
