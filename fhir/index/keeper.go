@@ -55,7 +55,7 @@ type Keeper struct {
 	wake  chan struct{} // there may be something to index
 
 	mu     sync.Mutex // of refresh
-	newest store.Seq
+	newest mark
 	todo   map[string]int64 // version of each parameter that is not complete
 	last   string           // what the overlay was made of
 }
@@ -148,12 +148,18 @@ func (k *Keeper) Refresh(ctx context.Context) error {
 }
 
 // head is the newest change of any SearchParameter.
-func (k *Keeper) head(ctx context.Context) (store.Seq, error) {
-	page, err := k.Store.History(ctx, store.Span{Key: store.Key{Type: definition}, Count: 1})
+func (k *Keeper) head(ctx context.Context) (mark, error) {
+	page, err := k.Store.History(ctx, store.Span{Key: store.Key{Type: definition}, Count: 1, Total: true})
 	if err != nil || len(page.Versions) == 0 {
-		return 0, err
+		return mark{}, err
 	}
-	return page.Versions[0].Seq, nil
+	return mark{page.Versions[0].Seq, page.Total}, nil
+}
+
+// mark changes with every write and every erase of a SearchParameter.
+type mark struct {
+	newest   store.Seq
+	versions int64
 }
 
 // read gives the parameters to add, the versions of those that are not
