@@ -79,8 +79,9 @@ type Query struct {
 	Where Expr     // nil: all
 	Sort  []Sort   // then by RID, in the direction of the first; empty: ascending RID
 	Count int      // page size; 0: no rows, for a count only
-	After string   // a cursor (Page.Next or Page.Prev), bound to the same query
+	After string   // a cursor (Page.Next, Page.Prev or Page.Last), bound to the same query
 	Total bool     // count all matches exactly
+	Of    int64    // how many match, where that is known: Page.Last is set then
 	// Entries asks for each row's Entries; NoRaw leaves out bodies.
 	Entries, NoRaw bool
 }
@@ -97,6 +98,7 @@ type Page struct {
 	Versions []Version
 	Next     string // cursor of the page behind, "" at the end
 	Prev     string // cursor of the page before, "" at the start
+	Last     string // cursor of the last page: what full pages before it leave; "" there, without Query.Of, and from a History
 	Total    int64  // all matches, or -1 when not asked for
 	Explain  Explain
 }

@@ -302,6 +302,9 @@ func matching(ctx context.Context, v view, s search.Search, mark *bookmark) (sto
 		return all, nil
 	}
 	q.Total, q.After, q.Entries = false, mark.Cursor, len(s.Includes) > 0
+	if s.Total != search.TotalEstimate {
+		q.Of = max(mark.Total, 0)
+	}
 	found, err := v.find(ctx, q)
 	if err != nil {
 		return found, err
@@ -428,14 +431,14 @@ func (e *Engine) links(ctx context.Context, out *page.Bundle, r fhir.Request, s 
 	return e.pageLinks(ctx, out, "search:"+path, path, found, mark)
 }
 
-// pageLinks writes the links to the first page and the pages before and behind, on the path below
-// the base that purpose belongs to.
+// pageLinks writes the links to the first page, the pages before and behind, and
+// where it is known the last one, on the path below the base that purpose belongs to.
 func (e *Engine) pageLinks(ctx context.Context, out *page.Bundle, purpose, path string, found store.Page, mark bookmark) error {
 	inside := mark.Cursor != ""
 	for _, to := range []struct {
 		relation, cursor string
 		here             bool
-	}{{"first", "", inside}, {"previous", found.Prev, found.Prev != ""}, {"next", found.Next, found.Next != ""}} {
+	}{{"first", "", inside}, {"previous", found.Prev, found.Prev != ""}, {"next", found.Next, found.Next != ""}, {"last", found.Last, found.Last != ""}} {
 		if !to.here {
 			continue
 		}

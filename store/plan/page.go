@@ -59,7 +59,7 @@ func (a *arm) collect(t *top) error {
 		return a.feedRest(t, plan.late, false)
 	}
 	a.r.explains(plan.walk.source)
-	missing := t.at.set && len(t.sort) > 0 && !t.at.at.keys[0].ok
+	missing := len(t.sort) > 0 && (t.at.end > 0 || t.at.set && !t.at.at.keys[0].ok)
 	if t.at.back && missing {
 		if err := a.feedRest(t, plan.late, true); err != nil || t.full() && !t.items[t.size-1].at.keys[0].ok {
 			return err

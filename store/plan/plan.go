@@ -189,6 +189,9 @@ func (r *run) page() (store.Page, error) {
 	if r.q.Count > 0 {
 		err = r.fill(&page, arms, at)
 	}
+	if page.Next != "" && r.q.Of > 0 {
+		page.Last = r.sealEnd()
+	}
 	if err == nil && (r.q.Total || r.q.Count == 0) {
 		err = r.total(&page, arms)
 	}
@@ -205,8 +208,8 @@ func (r *run) fill(page *store.Page, arms []*arm, at cursor) error {
 		}
 	}
 	items := top.sorted()
-	more := len(items) > r.q.Count
-	items = items[:min(len(items), r.q.Count)]
+	more := top.full()
+	items = items[:min(len(items), top.size-1)]
 	if at.back {
 		for i, j := 0, len(items)-1; i < j; i, j = i+1, j-1 {
 			items[i], items[j] = items[j], items[i]
@@ -215,7 +218,7 @@ func (r *run) fill(page *store.Page, arms []*arm, at cursor) error {
 	if len(items) > 0 {
 		next, prev := more, at.set
 		if at.back {
-			next, prev = true, more
+			next, prev = at.end == 0, more
 		}
 		if next {
 			page.Next = r.sealCursor(items[len(items)-1], false)
@@ -276,6 +279,7 @@ func (r *run) version(v store.Version, row *Row) (store.Version, error) {
 type cursor struct {
 	set  bool // false: the first page
 	back bool // towards the start
+	end  int  // of the last page: it has so many rows, and at is behind them all
 	top  store.RID
 	at   position
 }
@@ -291,7 +295,10 @@ type sortKey struct {
 	ok   bool
 }
 
-const cursorFormat = 1
+const (
+	cursorFormat = 1
+	atEnd        = 2 // the direction byte of the last page
+)
 
 // sealCursor writes the place at an item: format, query, direction, newest rid,
 // the item's sort keys and rid, a checksum. Keeping it secret is for others.
@@ -314,13 +321,24 @@ func (r *run) sealCursor(it *item, back bool) string {
 	return base64.RawURLEncoding.EncodeToString(b)
 }
 
+// sealEnd writes the place behind the last row, and how many rows are left there
+// when all pages before are full.
+func (r *run) sealEnd() string {
+	size := int64(r.q.Count)
+	b := binary.BigEndian.AppendUint64([]byte{cursorFormat, atEnd}, hashOfQuery(r.q))
+	b = binary.AppendUvarint(b, uint64(r.top))
+	b = binary.AppendUvarint(b, uint64((r.q.Of-1)%size+1))
+	b = binary.BigEndian.AppendUint64(b, xxhash.Sum64(b))
+	return base64.RawURLEncoding.EncodeToString(b)
+}
+
 // openCursor reads q.After; the error is ErrCursor.
 func openCursor(q store.Query) (cursor, error) {
 	if q.After == "" {
 		return cursor{}, nil
 	}
 	b, err := base64.RawURLEncoding.Strict().DecodeString(q.After)
-	if err != nil || len(b) < 18 || b[0] != cursorFormat || b[1] > 1 {
+	if err != nil || len(b) < 18 || b[0] != cursorFormat || b[1] > atEnd {
 		return cursor{}, fmt.Errorf("unreadable: %w", store.ErrCursor)
 	}
 	body := b[:len(b)-8]
@@ -332,6 +350,13 @@ func openCursor(q store.Query) (cursor, error) {
 	}
 	rd := reader{data: body, at: 10}
 	c := cursor{set: true, back: b[1] == 1, top: store.RID(rd.uvarint())}
+	if b[1] == atEnd {
+		c = cursor{back: true, top: c.top, end: int(min(rd.uvarint(), uint64(q.Count)))}
+		if rd.bad || rd.at != len(body) || c.end == 0 {
+			return cursor{}, fmt.Errorf("of another shape: %w", store.ErrCursor)
+		}
+		return c, nil
+	}
 	c.at.rid = store.RID(rd.uvarint())
 	for range q.Sort {
 		k := sortKey{ok: rd.byte() == 1}

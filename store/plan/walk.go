@@ -24,7 +24,11 @@ type top struct {
 }
 
 func newTop(q store.Query, at cursor, newest store.RID) *top {
-	return &top{sort: q.Sort, at: at, newest: newest, size: q.Count + 1}
+	t := &top{sort: q.Sort, at: at, newest: newest, size: q.Count + 1}
+	if at.end > 0 {
+		t.size = at.end + 1
+	}
+	return t
 }
 
 func (t *top) full() bool { return len(t.items) == t.size }

@@ -36,12 +36,35 @@ func (e *env) walk(q store.Query) []string {
 		}
 		if page.Next == "" {
 			e.walkBack(q, page.Prev, pages)
+			e.walkLast(q, pages)
 			return all
 		}
 		if q.After = page.Next; len(pages) > 10_000 || len(page.Versions) != q.Count {
 			e.Fatalf("page %d has %d rows and a next one", len(pages), len(page.Versions))
 		}
 	}
+}
+
+// walkLast jumps from the first page to the last one, and wants that to be what
+// pages by Next end with, also on the way back; a page with a next one leads there.
+func (e *env) walkLast(q store.Query, pages [][]string) {
+	e.Helper()
+	q.After, q.Of = "", int64(len(slices.Concat(pages...)))
+	first := e.find(q)
+	if (first.Last == "") != (len(pages) == 1) {
+		e.Fatalf("the first of %d pages has Last %q", len(pages), first.Last)
+	}
+	if len(pages) == 1 {
+		return
+	}
+	q.After = first.Last
+	last := e.find(q)
+	same(e, "the last page", idsOf(last.Versions), pages[len(pages)-1])
+	if last.Next != "" || last.Last != "" {
+		e.Fatalf("the last page has Next %q, Last %q", last.Next, last.Last)
+	}
+	q.Of = 0
+	e.walkBack(q, last.Prev, pages)
 }
 
 func (e *env) walkBack(q store.Query, prev string, pages [][]string) {
