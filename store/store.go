@@ -29,7 +29,8 @@ type Action uint8
 
 // The actions. Reindex renews the entries of the current version and makes no
 // new one. Erase takes away every version of a key, deleted or not, as if the
-// key had never been; only the feed keeps that it happened.
+// key had never been; only the feed keeps that it happened, with the RID that
+// the key had. A key written again has another.
 const (
 	Create  Action = iota + 1 // the key must never have existed
 	Put                       // create or replace
@@ -42,7 +43,7 @@ const (
 type Version struct {
 	Key    Key
 	RID    RID
-	Number int64     // 1, 2, 3 … without gaps; a delete takes a number too
+	Number int64     // 1, 2, 3 … without gaps; a delete takes a number too; 0 for Erase
 	Seq    Seq       //
 	Time   time.Time // UTC, milliseconds; never falls within one resource
 	Action Action    // Create, Put, Delete, or Erase (only from Commit and Changes)
@@ -58,7 +59,8 @@ type Op struct {
 	Raw     []byte
 	Entries []Entry
 	// IfMatch is the number the current version must have; 0 asks nothing, -1
-	// asks only that the resource exists and is not deleted.
+	// asks only that the resource exists and is not deleted. An Erase may name the
+	// number of a delete.
 	IfMatch int64
 	// IfNone must match nothing at the moment of the commit, nor what another op
 	// of the commit writes (ErrTwice). Of commits whose IfNone queries share a

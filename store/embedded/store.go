@@ -1,6 +1,11 @@
 // Package embedded is the store in one folder, on Pebble: no server, one
 // process, every acknowledged write on disk.
 //
+// What is erased is gone for every reader at once. Its bytes leave the folder's
+// tables, logs and manifests in the background, some seconds later and when no
+// reader is left who began before; where the process ends sooner, the next one
+// rewrites all tables. Type, id and time of an erase stay in the feed.
+//
 // It knows keys, records, locks and the disk. It must not know FHIR, nor how a
 // query is answered: that is package plan.
 package embedded
