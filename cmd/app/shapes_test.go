@@ -104,13 +104,15 @@ type place struct {
 	handler http.Handler
 }
 
-// settle starts a server on a fresh store and loads a town into it.
-func settle(tb testing.TB, kind string, n town) place {
+// settle starts a server on a fresh store with a cache of so many MB and loads
+// a town into it.
+func settle(tb testing.TB, kind string, n town, cache int) place {
 	tb.Helper()
 	c := testConfig("embedded:" + tb.TempDir())
 	if kind == "mongodb" {
 		c.Store = mongotest.URI(tb)
 	}
+	c.CacheMB = cache
 	c.Relaxed = true // makes loading quicker and changes no search
 	s, err := app.Start(context.Background(), c)
 	if err != nil {
@@ -230,11 +232,11 @@ func (t *taker) check(tb testing.TB, s shape, n town, r *http.Request) {
 // a small and a larger town: index entries read and resources tested, which no
 // busy machine changes. Times are for BenchmarkShapes.
 func TestShapesStayFlat(t *testing.T) {
-	const asked, few, many = 12, 200, 800
+	const asked, few, many, cache = 12, 200, 800, 64
 	for _, kind := range []string{"embedded", "mongodb"} {
 		t.Run(kind, func(t *testing.T) {
 			t.Parallel()
-			small, large := settle(t, kind, few), settle(t, kind, many)
+			small, large := settle(t, kind, few, cache), settle(t, kind, many, cache)
 			for _, s := range shapes() {
 				before, after := small.work(t, s, asked), large.work(t, s, asked)
 				t.Logf("%-30s %6d %6d", s.name, before/asked, after/asked)

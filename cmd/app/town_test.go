@@ -17,7 +17,8 @@ import (
 // perPatient resources each. A name, a day of birth, a glucose value and an
 // illness are each shared by exactly ten patients, and a day sees exactly ten
 // encounters, however large the town is: what a selective search finds does not
-// grow with it, only what it must not touch does.
+// grow with it, only what it must not touch does. Those who share something are
+// spread over the town, as in life: their records are not neighbours on disk.
 type town int
 
 const (
@@ -103,7 +104,7 @@ func (w *writer) patient(i int) {
 	}
 	w.laboratory(i, glucose, "Glucose [Mass/volume] in Blood", sugar((i+n.tens()/2)%n.tens()))
 	w.laboratory(i, creatinine, "Creatinine [Mass/volume] in Serum or Plasma", fmt.Sprintf("0.%02d", 50+i%49))
-	w.condition(i, "a", illness(i/10), "Illness of ten")
+	w.condition(i, "a", illness((i+2*n.tens()/3)%n.tens()), "Illness of ten")
 	w.condition(i, "b", fmt.Sprintf("Z%02d.9", i%10), "Illness of a tenth of all")
 }
 
