@@ -70,6 +70,16 @@ func public192(b [4]byte) bool {
 	return b[1] != 168
 }
 
+// metadata says whether a cloud serves the secrets of its machines at the
+// address, although it lies in a network that Config.Private may open.
+func metadata(ip netip.Addr) bool {
+	switch ip.String() {
+	case "100.100.100.200", "fd00:ec2::254", "fd20:ce::254":
+		return true
+	}
+	return false
+}
+
 // openable says whether a network is part of one that Config.Private may open:
 // never loopback, link-local or a metadata service.
 func openable(p netip.Prefix) bool {

@@ -26,6 +26,7 @@ type Config struct {
 	Allow []string
 	// Private are networks inside 10/8, 172.16/12, 192.168/16, 100.64/10 and
 	// fc00::/7 that hosts named in Allow, other than by "*", may have addresses in.
+	// The metadata services of clouds stay closed.
 	Private []netip.Prefix
 	// Loopback lets localhost and the loopback addresses be called on every port,
 	// in plaintext as well, without being named in Allow. For tests and for
@@ -189,7 +190,7 @@ func (g *Guard) reachable(ip netip.Addr, named, here bool) bool {
 		return true
 	}
 	for _, p := range g.private {
-		if named && p.Contains(ip) {
+		if named && p.Contains(ip) && !metadata(ip) {
 			return true
 		}
 	}

@@ -84,6 +84,15 @@ func TestR44_Check(t *testing.T) {
 		{here, "http://[::1]:8080", true},
 		{here, "http://10.0.0.1:8080", false},
 		{here, "https://any.example", false},
+		{here, "http://[::1%25lo]:8080", false},
+		{egress.Config{Loopback: true, Allow: []string{"a.example.org:80"}}, "http://a.example.org", false},
+		{egress.Config{Loopback: true, Allow: []string{"a.example.org:80"}}, "https://a.example.org:80", true},
+		{egress.Config{Allow: []string{"localhost:80"}}, "http://localhost", false},
+		{egress.Config{}, "https://localhost", false},
+		{anyone, "https://Any.example", false},
+		{anyone, "https://any.example.", false},
+		{anyone, "https://[2606:4700:0:0:0:0:0:1111]", false},
+		{anyone, "https://[2606:4700::1111]", true},
 		{egress.Config{}, "https://any.example", false},
 	} {
 		if err := open(t, one.c).Check(one.target); (err == nil) != one.ok || err != nil && !egress.IsRefused(err) {

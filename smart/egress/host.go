@@ -42,7 +42,7 @@ func (p pattern) matches(host, port string) bool {
 		return false
 	}
 	if p.below {
-		return len(host) > len(p.name) && strings.HasSuffix(host, p.name)
+		return strings.HasSuffix(host, p.name)
 	}
 	return p.anyone || p.name == host
 }

@@ -56,6 +56,7 @@ func TestAccess(t *testing.T) {
 		{"openid fhirUser", "", doctor, nil, []string{" Practitioner.r?_id=7"}},
 		{"openid fhirUser", "", "https://other.example/fhir/Practitioner/7", fhir.Full(), []string{}},
 		{"fhirUser", "", doctor, fhir.Full(), []string{}},
+		{"openid", "", doctor, fhir.Full(), []string{}},
 		{"openid launch offline_access", "", "", fhir.Full(), []string{}},
 		{"system/Patient.rs", "", "", fhir.Full(), []string{" Patient.rs?"}},
 		{"system/*.rs?_tag=x", "", "", fhir.Access{{Type: "Patient", Letters: "rs", Filter: "active=true"}}, []string{" Patient.rs?_tag=x&active=true"}},
@@ -91,6 +92,16 @@ func TestR28_MissingContext(t *testing.T) {
 		var refusal *fhir.Error
 		if !errors.As(err, &refusal) || refusal.Status != 403 || access != nil {
 			t.Errorf("%v: %v, %v", one, access, err)
+		}
+	}
+	for _, c := range []scope.Context{{Patient: fhir.Reference{Type: "Patient"}}, {User: fhir.Reference{Type: "Practitioner"}}, {User: fhir.Reference{Type: "Practitioner", ID: "a/b"}}} {
+		c.Policy, c.Types, c.Member = fhir.Full(), everyType, func(string) bool { return true }
+		text := "patient/Patient.rs"
+		if c.User.Type != "" {
+			text = "user/Patient.rs"
+		}
+		if access, err := grant(t, scope.New(real(t)), text).Access(c); err == nil {
+			t.Errorf("%+v opens %v", c, access)
 		}
 	}
 	if access, err := (scope.Set{}).Access(scope.Context{Policy: fhir.Full()}); err != nil || len(access) != 0 {

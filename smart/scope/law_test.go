@@ -188,3 +188,21 @@ func TestIntersectLaws(t *testing.T) {
 		}
 	})
 }
+
+// TestIntersectMerges: rules that differ in letters become one, others stay
+// apart, with few rules and with many.
+func TestIntersectMerges(t *testing.T) {
+	p1, p2 := fhir.ParseReference("Patient/1"), fhir.ParseReference("Patient/2")
+	for _, n := range []int{1, 5, 100} {
+		var in, want fhir.Access
+		for i := range n {
+			f := "p=" + strings.Repeat("x", i)
+			in = append(in, fhir.Rule{Type: "A", Letters: "s", Compartment: p1, Filter: f}, fhir.Rule{Type: "A", Letters: "s", Compartment: p2, Filter: f}, fhir.Rule{Type: "A", Letters: "r", Compartment: p1, Filter: f},
+				fhir.Rule{Type: "B", Letters: "r", Compartment: p1, Filter: f})
+			want = append(want, fhir.Rule{Type: "A", Letters: "rs", Compartment: p1, Filter: f}, in[len(in)-3], in[len(in)-1])
+		}
+		if got := scope.Intersect(in, fhir.Full()); !slices.Equal(got, want) {
+			t.Errorf("%d: %v", n, show(got))
+		}
+	}
+}

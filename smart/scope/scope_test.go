@@ -86,6 +86,21 @@ func TestCovers(t *testing.T) {
 	}
 }
 
+// TestMeetBounds: a common part that could not be asked for again is not granted.
+func TestMeetBounds(t *testing.T) {
+	g := scope.New(small{})
+	a, b := "user/A.r?p=0", "user/A.r?q=0"
+	for i := range 5 {
+		a, b = a+fmt.Sprintf("&p=a%d", i), b+fmt.Sprintf("&q=b%d", i)
+	}
+	if got := grant(t, g, a).Meet(grant(t, g, b)); len(got) != 0 {
+		t.Errorf("12 parameters: %v", got)
+	}
+	if got := grant(t, g, a).Meet(grant(t, g, "user/A.r?q=0")); len(got) != 1 {
+		t.Errorf("7 parameters: %v", got)
+	}
+}
+
 // TestOffer: a broad scope offers the categories of US Core, a narrow one those
 // within it, and every offer may be granted in its place.
 func TestOffer(t *testing.T) {

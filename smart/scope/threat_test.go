@@ -96,6 +96,25 @@ func TestT33_FiltersArePlain(t *testing.T) {
 		"patient/Observation.rs?category="+strings.Repeat("a,", 100)+"a", "patient/Observation.rs?"+strings.Repeat("category=a&", 10)+"category=a")
 }
 
+// yes is a server that knows every name it is asked for.
+type yes struct{}
+
+func (yes) HasType(string) bool          { return true }
+func (yes) HasParam(string, string) bool { return true }
+
+// TestT33_WhateverTheServerKnows: what is no plain filter is refused before the
+// server is asked.
+func TestT33_WhateverTheServerKnows(t *testing.T) {
+	g := scope.New(yes{})
+	for _, text := range []string{"user/A.r?p:not=1", "user/A.r?p.q=1", "user/A.r?_has:B:p:q=1", "user/A.r?_filter=p", "user/A.r?_text=x", "user/A.r?=x", "user/*.r?p=1", "user/*.r?_filter=p",
+		"user/Resource.r", "user/DomainResource.r", "user/A1.r", "user/A:B.r", "user/.r"} {
+		if granted, refused := g.Parse(text); len(granted) != 0 || len(refused) != 1 {
+			t.Errorf("%s: granted %v", text, granted)
+		}
+	}
+	grant(t, g, "user/A.r?p=1&_id=2 user/*.r?_id=1&_lastUpdated=1&_profile=1&_security=1&_source=1&_tag=1")
+}
+
 // TestT34_ManyGranularScopes: 500 granular scopes of 32 KB are granted, and what
 // is larger than the bounds is refused as a whole.
 func TestT34_ManyGranularScopes(t *testing.T) {
@@ -116,7 +135,11 @@ func TestT34_ManyGranularScopes(t *testing.T) {
 	if narrow, ok := set.Narrow(set); !ok || len(narrow) != 500 {
 		t.Fatal("the set does not cover itself")
 	}
-	for _, huge := range []string{strings.Repeat(text+" ", 3), strings.Repeat("a ", scope.MaxScopes+1), strings.Repeat("x", 1<<20)} {
+	var lots strings.Builder
+	for i := range scope.MaxScopes + 1 {
+		fmt.Fprintf(&lots, "user/Patient.r?_id=%d ", i)
+	}
+	for _, huge := range []string{"openid " + strings.Repeat("x", scope.MaxText), lots.String(), strings.Repeat("x", 1<<20)} {
 		if granted, refused := g.Parse(huge); granted != nil || len(refused) != 1 || len(refused[0]) > 128 {
 			t.Errorf("%d octets: %d granted, %d refused", len(huge), len(granted), len(refused))
 		}
