@@ -44,7 +44,7 @@ func (h *hindered) Commit(ctx context.Context, ops ...store.Op) ([]store.Result,
 	return h.Store.Commit(ctx, ops...)
 }
 
-func open(t *testing.T, allowed ...string) *server {
+func open(t testing.TB, allowed ...string) *server {
 	t.Helper()
 	s, err := embedded.Open(t.TempDir(), embedded.Options{Now: time.Now, Logger: slog.New(slog.DiscardHandler), Relaxed: true})
 	if err != nil {
@@ -76,7 +76,7 @@ func open(t *testing.T, allowed ...string) *server {
 }
 
 // ask does one request; what it gets is a status and a tree.
-func (s *server) ask(t *testing.T, c fhir.Caller, method, url, body string) (int, fhir.Node) {
+func (s *server) ask(t testing.TB, c fhir.Caller, method, url, body string) (int, fhir.Node) {
 	t.Helper()
 	r, err := fhir.RouteURL(method, url, base)
 	if err != nil {
@@ -110,6 +110,21 @@ func (s *server) put(t *testing.T, resources ...string) {
 		url := root.Get("resourceType").Text() + "/" + root.Get("id").Text()
 		if status, n := s.ask(t, officer, "PUT", url, raw); status > 201 {
 			t.Fatalf("%s: %d %s", url, status, n.Raw())
+		}
+	}
+}
+
+// putAll is put in transactions.
+func (s *server) putAll(t testing.TB, resources []string) {
+	t.Helper()
+	for some := range slices.Chunk(resources, 500) {
+		entries := make([]string, len(some))
+		for i, raw := range some {
+			root := fhir.Stored([]byte(raw)).Root()
+			entries[i] = `{"resource":` + raw + `,"request":{"method":"PUT","url":"` + root.Get("resourceType").Text() + "/" + root.Get("id").Text() + `"}}`
+		}
+		if status, n := s.ask(t, officer, "POST", "", `{"resourceType":"Bundle","type":"transaction","entry":[`+strings.Join(entries, ",")+`]}`); status != 200 {
+			t.Fatalf("%d %s", status, n.Raw())
 		}
 	}
 }

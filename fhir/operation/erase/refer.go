@@ -56,14 +56,14 @@ const perQuery = 400
 // referrers finds what refers to something that goes, by any search parameter. A
 // Provenance goes when all that it tells of does; the others stay and are named.
 func (f *found) referrers(ctx context.Context) error {
-	types, err := f.stored(ctx)
+	pointers, err := f.pointers(ctx)
 	if err != nil {
 		return err
 	}
 	for fresh := slices.Collect(maps.Keys(f.gone)); len(fresh) > 0; {
 		added := map[store.Key]bool{}
-		for _, typ := range types {
-			for tests := range slices.Chunk(f.tests(typ, fresh), perQuery) {
+		for typ, params := range pointers {
+			for tests := range slices.Chunk(tests(params, fresh), perQuery) {
 				q := store.Query{Types: []string{typ}, Where: store.Or(tests), Count: pageSize, NoRaw: true, Entries: typ == provenance}
 				if err := f.each(ctx, q, func(v store.Version) { f.referrer(v, added) }); err != nil {
 					return err
@@ -75,29 +75,43 @@ func (f *found) referrers(ctx context.Context) error {
 	return nil
 }
 
-// stored are the types that there is anything of, but for AuditEvents.
-func (f *found) stored(ctx context.Context) (out []string, err error) {
+// pointers are the reference parameters that some resource has a value of, by
+// type, but for AuditEvents: most types have few, which spares most questions.
+func (f *found) pointers(ctx context.Context) (map[string][]*search.Param, error) {
+	out := map[string][]*search.Param{}
 	for _, typ := range f.Types {
 		if typ == auditEvent {
 			continue
 		}
-		page, err := f.Whole.Find(ctx, store.Query{Types: []string{typ}, Count: 1, NoRaw: true})
+		any, err := f.any(ctx, typ, nil)
 		if err != nil {
 			return nil, err
 		}
-		if len(page.Versions) > 0 {
-			out = append(out, typ)
+		for _, p := range f.Search.Params(typ) {
+			if !any || p.Type != search.Reference {
+				continue
+			}
+			held, err := f.any(ctx, typ, store.Test{Param: p.Code, Cond: store.Cond{How: store.Present}})
+			if err != nil {
+				return nil, err
+			}
+			if held {
+				out[typ] = append(out[typ], p)
+			}
 		}
 	}
 	return out, nil
 }
 
-// tests ask whether a resource of the type refers to one of the keys.
-func (f *found) tests(typ string, keys []store.Key) (out []store.Expr) {
-	for _, p := range f.Search.Params(typ) {
-		if p.Type != search.Reference {
-			continue
-		}
+// any says whether there is a live resource of the type that meets x.
+func (f *found) any(ctx context.Context, typ string, x store.Expr) (bool, error) {
+	page, err := f.Whole.Find(ctx, store.Query{Types: []string{typ}, Where: x, Count: 1, NoRaw: true})
+	return len(page.Versions) > 0, err
+}
+
+// tests ask whether a resource refers to one of the keys by one of the parameters.
+func tests(params []*search.Param, keys []store.Key) (out []store.Expr) {
+	for _, p := range params {
 		for _, k := range keys {
 			if _, may := slices.BinarySearch(p.Targets, k.Type); may {
 				out = append(out, store.Test{Param: p.Code, Cond: store.Cond{How: store.Is, Space: k.Type, Name: k.ID}})
