@@ -97,7 +97,7 @@ const documentation = "A write that changes nothing makes no version and answers
 	"A transaction fails before it writes where one of its reads must fail. " +
 	"X-Provenance goes with create, update and patch. Binary is read and written as it is unless FHIR JSON is asked for. " +
 	"History takes _since, _at and _count; a patch stands in it as a PUT. " +
-	"Reads, searches and histories take _summary and _elements; _elements speaks of matches, Type.element of included resources too. " +
+	"Reads, searches, histories and the answers to writes take _summary and _elements; _elements speaks of matches, Type.element of included resources too. " +
 	"_explain=true, a parameter of this server, adds to a search how it was answered."
 
 func (s Statement) date() string {
