@@ -84,6 +84,9 @@ type Query struct {
 	After string   // a cursor (Page.Next, Page.Prev or Page.Last), bound to the same query
 	Total bool     // count all matches exactly
 	Of    int64    // how many match, where that is known: Page.Last is set then
+	// Bytes ends a page early where its bodies would be more than so many bytes; a
+	// single larger one makes a page. 0: no bound.
+	Bytes int
 	// Entries asks for each row's Entries; NoRaw leaves out bodies.
 	Entries, NoRaw bool
 }

@@ -3,11 +3,14 @@ package interaction
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"strconv"
 
 	"candela/fhir"
+	"candela/fhir/interaction/contained"
+	"candela/fhir/interaction/page"
 	"candela/fhir/search"
 	"candela/store"
 )
@@ -20,6 +23,7 @@ type included struct {
 	view
 	search   search.Search
 	versions []store.Version
+	bytes    int // of versions
 	warnings []fhir.Issue
 	seen     map[string]bool // Type/id in the page, and Type/id/_history/n of versioned links
 	asked    map[string]bool // Type/id looked for already
@@ -43,14 +47,22 @@ func (e *Engine) include(ctx context.Context, v view, s search.Search, matches [
 			return nil, err
 		}
 		from = in.versions[before:]
-		if len(in.versions) >= maxIncluded {
-			in.versions = in.versions[:maxIncluded]
+		if in.full() {
+			in.versions = in.versions[:min(len(in.versions), maxIncluded)]
 			in.warnings = append(in.warnings, fhir.Issue{Severity: fhir.Warning, Code: fhir.CodeTooCostly,
-				Diagnostics: "more than " + strconv.Itoa(maxIncluded) + " resources would be included; the rest was left out"})
+				Diagnostics: fmt.Sprintf("more than %d resources or %d MB would be included; the rest was left out", maxIncluded, pageBytes>>20)})
 			return in, nil
 		}
 	}
 	return in, nil
+}
+
+// full says that no more is included; the last resource may pass the bound.
+func (in *included) full() bool { return len(in.versions) >= maxIncluded || in.bytes >= pageBytes }
+
+func (in *included) put(v store.Version) {
+	in.versions = append(in.versions, v)
+	in.bytes += len(v.Raw)
 }
 
 // follow adds what one generation points to and what points to it.
@@ -117,7 +129,7 @@ func (in *included) version(ctx context.Context, k store.Key, number int64) erro
 	in.seen[name] = true
 	found, err := in.getVersion(ctx, k, number)
 	if err == nil {
-		in.versions = append(in.versions, found)
+		in.put(found)
 	}
 	return in.leaveOut(err)
 }
@@ -168,8 +180,8 @@ func (in *included) referrers(ctx context.Context, from []store.Version, typ str
 // add puts in what a query finds and is not there yet, page by page.
 func (in *included) add(ctx context.Context, typ string, where store.Expr, limit int) error {
 	q := store.Query{Types: []string{typ}, Where: where, Entries: true}
-	for limit > 0 {
-		q.Count = min(limit, 1000)
+	for limit > 0 && !in.full() {
+		q.Count, q.Bytes = min(limit, 1000), pageBytes-in.bytes
 		page, err := in.find(ctx, q)
 		if err != nil {
 			return in.leaveOut(err)
@@ -177,7 +189,7 @@ func (in *included) add(ctx context.Context, typ string, where store.Expr, limit
 		for _, v := range page.Versions {
 			if name := v.Key.String(); !in.seen[name] {
 				in.seen[name] = true
-				in.versions = append(in.versions, v)
+				in.put(v)
 			}
 		}
 		limit -= len(page.Versions)
@@ -186,4 +198,82 @@ func (in *included) add(ctx context.Context, typ string, where store.Expr, limit
 		}
 	}
 	return nil
+}
+
+// within is the search in what is contained. Whoever may search for the type and
+// sees a container sees what stands in it.
+func (e *Engine) within(ctx context.Context, v view, s search.Search, mark *bookmark) (*contained.Search, error) {
+	in := &contained.Search{Find: v.find, Registry: e.config.Search, Query: s.Query, Bytes: pageBytes, Both: s.Both, Slots: mark.Slots}
+	_, err := v.reach(s.Query.Types[0], letterSearch)
+	if err != nil {
+		return nil, err
+	}
+	if !v.unlimited() {
+		in.Types = v.searchable(e.config.Types)
+	}
+	if in.Slots == 0 {
+		err = in.Measure(ctx)
+	}
+	mark.Slots = in.Slots
+	return in, err
+}
+
+// alone answers with contained resources without their containers.
+func (e *Engine) alone(ctx context.Context, v view, r fhir.Request, s search.Search, in *contained.Search, mark bookmark) (fhir.Response, error) {
+	cut, err := e.cutOf(s)
+	if err != nil {
+		return fhir.Response{}, err
+	}
+	var found contained.Page
+	if s.Query.Count > 0 {
+		found, err = in.Page(ctx, contained.Place{Slot: mark.Slot, Cursor: mark.Cursor})
+	}
+	if err == nil && mark.Total < 0 && (s.Query.Total || s.Total == search.TotalEstimate) {
+		mark.Total, err = in.Count(ctx)
+	}
+	if err != nil {
+		return fhir.Response{}, err
+	}
+	if mark.Total < 0 && !mark.inside() && found.Next == nil {
+		mark.Total = int64(len(found.Matches))
+	}
+	from, err := in.Versions(found, len(s.Includes) > 0)
+	if err != nil {
+		return fhir.Response{}, err
+	}
+	more, err := e.include(ctx, v, s, from)
+	if err != nil {
+		return fhir.Response{}, err
+	}
+	out := page.NewBundle(r.Base, "searchset", size(from)+size(more.versions))
+	out.Total(mark.Total)
+	if err := e.aloneLinks(ctx, out, r, s, found.Next, mark); err != nil {
+		return fhir.Response{}, err
+	}
+	out.Form = formOf(cut)
+	for _, one := range found.Matches {
+		if one.Resource.Exists() {
+			out.Contained(one.Container.Key, one.Resource.ID(), cut.Append(nil, one.Resource.Raw()))
+		} else {
+			out.Match(one.Container, "match")
+		}
+	}
+	return e.completed(out, v, s, more, cut, found.Explain), nil
+}
+
+// aloneLinks writes self, first and next.
+func (e *Engine) aloneLinks(ctx context.Context, out *page.Bundle, r fhir.Request, s search.Search, next *contained.Place, mark bookmark) error {
+	mark.Query = s.Used.Encode()
+	out.Link("self", urlOf(r)+"?"+mark.Query)
+	inside := mark.inside()
+	if mark.Slot, mark.Cursor = 0, ""; inside {
+		if err := e.pageLink(ctx, out, "search:"+r.Type, r.Type, "first", mark); err != nil {
+			return err
+		}
+	}
+	if next == nil {
+		return nil
+	}
+	mark.Slot, mark.Cursor = next.Slot, next.Cursor
+	return e.pageLink(ctx, out, "search:"+r.Type, r.Type, "next", mark)
 }

@@ -8,7 +8,6 @@ import (
 	"strings"
 
 	"candela/fhir"
-	"candela/fhir/interaction/contained"
 	"candela/fhir/interaction/page"
 	"candela/fhir/interaction/subset"
 	"candela/fhir/search"
@@ -56,6 +55,10 @@ func below(criteria string) string {
 	return criteria
 }
 
+// pageBytes bounds the resources of a page, and what they include as much again:
+// a page that would be larger ends early.
+const pageBytes = 32 << 20
+
 // bookmark is what a page link remembers.
 type bookmark struct {
 	Compartment string `json:"c,omitempty"`
@@ -68,6 +71,9 @@ type bookmark struct {
 	// the page begins in.
 	Slots int `json:"n,omitempty"`
 	Slot  int `json:"o,omitempty"`
+	// Parked are the keys under which texts are kept that are too long for a link:
+	// of Query, then of Cursor.
+	Parked [2]string `json:"k,omitzero"`
 }
 
 // search answers all forms of search.
@@ -160,90 +166,12 @@ func (e *Engine) completed(out *page.Bundle, v view, s search.Search, more *incl
 	return fhir.Response{Status: 200, Body: out.Bytes()}
 }
 
-// within is the search in what is contained. Whoever may search for the type and
-// sees a container sees what stands in it.
-func (e *Engine) within(ctx context.Context, v view, s search.Search, mark *bookmark) (*contained.Search, error) {
-	in := &contained.Search{Find: v.find, Registry: e.config.Search, Query: s.Query, Both: s.Both, Slots: mark.Slots}
-	_, err := v.reach(s.Query.Types[0], letterSearch)
-	if err != nil {
-		return nil, err
-	}
-	if !v.unlimited() {
-		in.Types = v.searchable(e.config.Types)
-	}
-	if in.Slots == 0 {
-		err = in.Measure(ctx)
-	}
-	mark.Slots = in.Slots
-	return in, err
-}
-
 // searchable are those types that the caller may search.
 func (v view) searchable(types []string) []string {
 	return slices.DeleteFunc(slices.Clone(types), func(t string) bool {
 		_, err := v.reach(t, letterSearch)
 		return err != nil
 	})
-}
-
-// alone answers with contained resources without their containers.
-func (e *Engine) alone(ctx context.Context, v view, r fhir.Request, s search.Search, in *contained.Search, mark bookmark) (fhir.Response, error) {
-	cut, err := e.cutOf(s)
-	if err != nil {
-		return fhir.Response{}, err
-	}
-	var found contained.Page
-	if s.Query.Count > 0 {
-		found, err = in.Page(ctx, contained.Place{Slot: mark.Slot, Cursor: mark.Cursor})
-	}
-	if err == nil && mark.Total < 0 && (s.Query.Total || s.Total == search.TotalEstimate) {
-		mark.Total, err = in.Count(ctx)
-	}
-	if err != nil {
-		return fhir.Response{}, err
-	}
-	if mark.Total < 0 && !mark.inside() && found.Next == nil {
-		mark.Total = int64(len(found.Matches))
-	}
-	from, err := in.Versions(found, len(s.Includes) > 0)
-	if err != nil {
-		return fhir.Response{}, err
-	}
-	more, err := e.include(ctx, v, s, from)
-	if err != nil {
-		return fhir.Response{}, err
-	}
-	out := page.NewBundle(r.Base, "searchset", size(from)+size(more.versions))
-	out.Total(mark.Total)
-	if err := e.aloneLinks(ctx, out, r, s, found.Next, mark); err != nil {
-		return fhir.Response{}, err
-	}
-	out.Form = formOf(cut)
-	for _, one := range found.Matches {
-		if one.Resource.Exists() {
-			out.Contained(one.Container.Key, one.Resource.ID(), cut.Append(nil, one.Resource.Raw()))
-		} else {
-			out.Match(one.Container, "match")
-		}
-	}
-	return e.completed(out, v, s, more, cut, found.Explain), nil
-}
-
-// aloneLinks writes self, first and next.
-func (e *Engine) aloneLinks(ctx context.Context, out *page.Bundle, r fhir.Request, s search.Search, next *contained.Place, mark bookmark) error {
-	mark.Query = s.Used.Encode()
-	out.Link("self", urlOf(r)+"?"+mark.Query)
-	inside := mark.inside()
-	if mark.Slot, mark.Cursor = 0, ""; inside {
-		if err := e.pageLink(ctx, out, "search:"+r.Type, r.Type, "first", mark); err != nil {
-			return err
-		}
-	}
-	if next == nil {
-		return nil
-	}
-	mark.Slot, mark.Cursor = next.Slot, next.Cursor
-	return e.pageLink(ctx, out, "search:"+r.Type, r.Type, "next", mark)
 }
 
 // certain refuses ids without a type that are the ids of resources of several
@@ -301,7 +229,7 @@ func matching(ctx context.Context, v view, s search.Search, mark *bookmark) (sto
 	if q.Count == 0 {
 		return all, nil
 	}
-	q.Total, q.After, q.Entries = false, mark.Cursor, len(s.Includes) > 0
+	q.Total, q.After, q.Entries, q.Bytes = false, mark.Cursor, len(s.Includes) > 0, pageBytes
 	if s.Total != search.TotalEstimate {
 		q.Of = max(mark.Total, 0)
 	}
@@ -453,6 +381,16 @@ func (e *Engine) pageLinks(ctx context.Context, out *page.Bundle, purpose, path 
 // pageLink writes one link to the page that begins at mark.
 func (e *Engine) pageLink(ctx context.Context, out *page.Bundle, purpose, path, relation string, mark bookmark) error {
 	plain, err := json.Marshal(mark)
+	for i, text := range []*string{&mark.Query, &mark.Cursor} {
+		if err != nil || len(plain) <= maxMark {
+			break
+		}
+		if mark.Parked[i], err = e.pages.Park(ctx, *text); err != nil {
+			return err
+		}
+		*text = ""
+		plain, err = json.Marshal(mark)
+	}
 	if err != nil {
 		return err
 	}
@@ -468,6 +406,10 @@ func (e *Engine) pageLink(ctx context.Context, out *page.Bundle, purpose, path, 
 	return nil
 }
 
+// maxMark is how long a bookmark may be, in bytes, before texts of it are parked: a
+// link stays below 8 KB, which proxies and clients take.
+const maxMark = 5 << 10
+
 func (e *Engine) resume(ctx context.Context, purpose, token string) (bookmark, error) {
 	var mark bookmark
 	plain, err := e.pages.Open(ctx, purpose, token)
@@ -477,6 +419,14 @@ func (e *Engine) resume(ctx context.Context, purpose, token string) (bookmark, e
 	if json.Unmarshal(plain, &mark) != nil {
 		return mark, store.ErrCursor
 	}
+	for i, text := range []*string{&mark.Query, &mark.Cursor} {
+		if key := mark.Parked[i]; key != "" {
+			if *text, err = e.pages.Parked(ctx, key); err != nil {
+				return mark, err
+			}
+		}
+	}
+	mark.Parked = [2]string{}
 	return mark, nil
 }
 

@@ -210,6 +210,13 @@ func (r *run) fill(page *store.Page, arms []*arm, at cursor) error {
 	items := top.sorted()
 	more := top.full()
 	items = items[:min(len(items), top.size-1)]
+	bodies, room, err := r.bodies(items)
+	if err != nil {
+		return err
+	}
+	if room < len(items) {
+		items, more = items[:room], true
+	}
 	if at.back {
 		for i, j := 0, len(items)-1; i < j; i, j = i+1, j-1 {
 			items[i], items[j] = items[j], items[i]
@@ -227,25 +234,59 @@ func (r *run) fill(page *store.Page, arms []*arm, at cursor) error {
 			page.Prev = r.sealCursor(items[0], true)
 		}
 	}
-	return r.versions(page, items)
+	return r.versions(page, items, bodies)
 }
 
-// versions turns rows into versions: bodies are read once, for the whole page.
-func (r *run) versions(page *store.Page, items []*item) error {
-	bodies := map[store.RID]store.Version{}
-	if !r.q.NoRaw && len(items) > 0 {
-		rids := make([]store.RID, 0, len(items))
-		for _, it := range items {
-			rids = append(rids, it.row.RID)
-		}
-		found, err := r.snap.Bodies(r.ctx, rids)
-		if err != nil {
-			return err
-		}
-		for i := range found {
-			bodies[found[i].RID] = found[i]
-		}
+// How many bodies are read at once where a page is bounded by bytes: so many at
+// first, then as many as will probably have room.
+const (
+	firstBodies = 64
+	mostBodies  = 1024
+)
+
+// bodies reads the bodies of a page, at once where it is not bounded by bytes.
+// room is how many of the items the page has room for, 1 at least.
+func (r *run) bodies(items []*item) (bodies map[store.RID]store.Version, room int, err error) {
+	if r.q.NoRaw {
+		return nil, len(items), nil
 	}
+	bodies = make(map[store.RID]store.Version, len(items))
+	size, used := len(items), 0
+	if r.q.Bytes > 0 {
+		size = min(size, firstBodies)
+	}
+	for room < len(items) {
+		part := items[room:min(room+size, len(items))]
+		if err := r.read(bodies, part); err != nil {
+			return nil, 0, err
+		}
+		for _, it := range part {
+			n := len(bodies[it.row.RID].Raw)
+			if r.q.Bytes > 0 && room > 0 && used+n > r.q.Bytes {
+				return bodies, room, nil
+			}
+			used += n
+			room++
+		}
+		size = min(max((r.q.Bytes-used)/(used/room+1), 1), mostBodies)
+	}
+	return bodies, room, nil
+}
+
+func (r *run) read(bodies map[store.RID]store.Version, items []*item) error {
+	rids := make([]store.RID, 0, len(items))
+	for _, it := range items {
+		rids = append(rids, it.row.RID)
+	}
+	found, err := r.snap.Bodies(r.ctx, rids)
+	for i := range found {
+		bodies[found[i].RID] = found[i]
+	}
+	return err
+}
+
+// versions turns rows into versions.
+func (r *run) versions(page *store.Page, items []*item, bodies map[store.RID]store.Version) error {
 	for _, it := range items {
 		v, ok := bodies[it.row.RID]
 		if !ok && !r.q.NoRaw {
@@ -371,7 +412,8 @@ func openCursor(q store.Query) (cursor, error) {
 	return c, nil
 }
 
-// hashOfQuery is a hash of all of q but After.
+// hashOfQuery is a hash of all of q but After and how much a page holds: a place
+// between two rows is one for pages of any size.
 func hashOfQuery(q store.Query) uint64 {
 	b := binary.AppendUvarint(nil, uint64(len(q.Types)))
 	for _, t := range q.Types {
@@ -382,7 +424,6 @@ func hashOfQuery(q store.Query) uint64 {
 	for _, s := range q.Sort {
 		b = append(appendText(b, s.Param), byte(s.Role), flag(s.Desc))
 	}
-	b = binary.AppendVarint(b, int64(q.Count))
 	b = append(b, flag(q.Total), flag(q.Entries), flag(q.NoRaw))
 	return xxhash.Sum64(b)
 }

@@ -18,6 +18,7 @@ func testPage(t *testing.T, open Opener) {
 		"writes":     pageUnderWrites,
 		"newest":     pageNewest,
 		"no repeats": pageManyValues,
+		"bytes":      pageBytes,
 	})
 }
 
@@ -285,6 +286,63 @@ func pageManyValues(e *env) {
 		for _, where := range []store.Expr{nil, within("date", store.AtLeast, 0, 0), startsWith("name", "aa"), within("date", store.Greater, 10, 10)} {
 			q := store.Query{Types: []string{"N"}, Where: where, Sort: []store.Sort{c.sort}, Count: 9}
 			same(e, fmt.Sprintf("%+v", q), e.walk(q), c.want)
+		}
+	}
+}
+
+// pageBytes: a page ends where its bodies would be more than Bytes; one that is
+// larger alone makes a page; nothing is lost there or on the way back.
+func pageBytes(e *env) {
+	var ops []store.Op
+	var want []string
+	for i := range 150 {
+		id, size := fmt.Sprintf("%03d", i), 100
+		if i%50 == 20 {
+			size = 5000
+		}
+		want = append(want, id)
+		ops = append(ops, put(key("N", id), strings.Repeat("x", size)))
+	}
+	e.commit(ops...)
+	for _, c := range []struct{ bytes, count, pages int }{{1000, 100, 18}, {100_000, 100, 2}, {1, 100, 150}, {1000, 3, 54}, {0, 100, 2}} {
+		for _, desc := range []bool{false, true} {
+			q := store.Query{Types: []string{"N"}, Sort: []store.Sort{{Param: store.ParamID, Desc: desc}}, Count: c.count, Bytes: c.bytes}
+			there, last := e.pages(q, c.bytes)
+			ids := slices.Concat(there...)
+			if desc {
+				slices.Reverse(ids)
+			}
+			same(e, fmt.Sprintf("pages of %d bytes", c.bytes), ids, want)
+			if len(there) != c.pages {
+				e.Errorf("%d pages of %d and %d bytes, want %d", len(there), c.count, c.bytes, c.pages)
+			}
+			q.After = last
+			back, _ := e.pages(q, c.bytes)
+			slices.Reverse(back)
+			same(e, "and back", slices.Concat(back...), slices.Concat(there[:len(there)-1]...))
+		}
+	}
+}
+
+// pages follows Next, or from a Prev on that; last is the last page's Prev.
+func (e *env) pages(q store.Query, bytes int) (all [][]string, last string) {
+	e.Helper()
+	back := q.After != ""
+	for {
+		page := e.find(q)
+		size := 0
+		for _, v := range page.Versions {
+			size += len(v.Raw)
+		}
+		if len(page.Versions) == 0 || bytes > 0 && size > bytes && len(page.Versions) > 1 || len(all) > 1000 {
+			e.Fatalf("page %d has %d rows and %d bytes, want %d at most", len(all), len(page.Versions), size, bytes)
+		}
+		all, last = append(all, idsOf(page.Versions)), page.Prev
+		if q.After = page.Next; back {
+			q.After = page.Prev
+		}
+		if q.After == "" {
+			return all, last
 		}
 	}
 }

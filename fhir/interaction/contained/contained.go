@@ -27,6 +27,8 @@ type Search struct {
 	Types []string
 	// Query is what is searched for among resources of its one type.
 	Query store.Query
+	// Bytes bounds the containers that one page is read from.
+	Bytes int
 	// Both asks for the resources themselves too.
 	Both bool
 	// Slots is how many contained resources of the type one container has at
@@ -158,10 +160,11 @@ func (s *Search) Count(ctx context.Context) (int64, error) {
 // Page reads matches without their containers, slot by slot.
 func (s *Search) Page(ctx context.Context, from Place) (Page, error) {
 	var out Page
+	used := 0
 	for n := max(from.Slot, s.first()); n <= s.Slots; n++ {
 		q := s.slot(n)
-		q.Count, q.After = s.Query.Count-len(out.Matches), from.Cursor
-		if q.Count == 0 {
+		q.Count, q.After, q.Bytes = s.Query.Count-len(out.Matches), from.Cursor, s.Bytes-used
+		if q.Count == 0 || q.Bytes <= 0 {
 			more, err := s.any(ctx, q.Where)
 			if more {
 				out.Next = &Place{Slot: n}
@@ -177,6 +180,7 @@ func (s *Search) Page(ctx context.Context, from Place) (Page, error) {
 		}
 		out.Explain, from.Cursor = found.Explain, ""
 		for _, v := range found.Versions {
+			used += len(v.Raw)
 			out.Matches = append(out.Matches, s.matches(v, n)...)
 		}
 		if found.Next != "" {

@@ -1,6 +1,7 @@
 // Package page writes pages of results: the Bundles of searches, histories and
 // batches as bytes, and the links between pages. A link's token is sealed: it
-// carries no patient data, and nobody else can write one.
+// carries no patient data, and nobody else can write one. What is too long for a
+// link is parked in the store.
 //
 // It knows Bundles, AES-GCM and where the key lives. It must not know how the
 // results were found, nor what a token says.
@@ -11,10 +12,12 @@ import (
 	"crypto/aes"
 	"crypto/cipher"
 	"crypto/rand"
+	"crypto/sha256"
 	"encoding/base64"
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"candela/store"
 )
@@ -30,6 +33,7 @@ type Sealer struct {
 const (
 	bucket  = "paging"
 	keyName = "key"
+	parked  = "paging-parked"
 	maxSize = 16 << 10 // of a token, in bytes
 )
 
@@ -67,6 +71,26 @@ func (s *Sealer) Open(ctx context.Context, purpose, token string) ([]byte, error
 		return nil, store.ErrCursor
 	}
 	return plain, nil
+}
+
+// parkTime is how long a parked text can be read, from when it was parked last.
+const parkTime = 24 * time.Hour
+
+// Park keeps a text that is too long for a token, for a day; the key is the same
+// for the same text.
+func (s *Sealer) Park(ctx context.Context, text string) (key string, err error) {
+	sum := sha256.Sum256([]byte(text))
+	key = base64.RawURLEncoding.EncodeToString(sum[:])
+	return key, s.kv.KVPut(ctx, parked, key, []byte(text), parkTime)
+}
+
+// Parked is what Park was given; store.ErrCursor when its time is over.
+func (s *Sealer) Parked(ctx context.Context, key string) (string, error) {
+	text, err := s.kv.KVGet(ctx, parked, key)
+	if errors.Is(err, store.ErrNotFound) {
+		err = store.ErrCursor
+	}
+	return string(text), err
 }
 
 func (s *Sealer) cipher(ctx context.Context) (cipher.AEAD, error) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -75,6 +76,24 @@ func TestWhatIsNotOursIsErrCursor(t *testing.T) {
 	}
 	if _, err := other.Open(ctx, "p", token); !errors.Is(err, store.ErrCursor) {
 		t.Errorf("another store: %v", err)
+	}
+}
+
+func TestLongTextsAreParked(t *testing.T) {
+	kv, ctx := openKV(t), context.Background()
+	s, text := page.New(kv), strings.Repeat("long ", 10_000)
+	key, err := s.Park(ctx, text)
+	if err != nil || len(key) > 64 {
+		t.Fatalf("got %q, %v", key, err)
+	}
+	if again, err := s.Park(ctx, text); err != nil || again != key {
+		t.Errorf("the same text has the keys %q and %q: %v", key, again, err)
+	}
+	if got, err := page.New(kv).Parked(ctx, key); err != nil || got != text {
+		t.Errorf("another process reads %d bytes: %v", len(got), err)
+	}
+	if _, err := s.Parked(ctx, "nonsense"); !errors.Is(err, store.ErrCursor) {
+		t.Errorf("what was never parked: %v", err)
 	}
 }
 
