@@ -235,6 +235,11 @@ func TestT73_ForeignHost(t *testing.T) {
 	if _, err := client.Do(req); !egress.IsRefused(err) || hosts.Load() != 0 {
 		t.Errorf("%v, %d requests", err, hosts.Load())
 	}
+	for _, target := range []string{strings.Replace(srv.URL, "//", "//user:word@", 1), strings.Replace(srv.URL, "127.0.0.1", "127.1", 1)} {
+		if _, err := client.Get(target); !egress.IsRefused(err) || hosts.Load() != 0 {
+			t.Errorf("%s: %v, %d requests", target, err, hosts.Load())
+		}
+	}
 	if resp, err := client.Get(srv.URL); err != nil || hosts.Load() != 1 {
 		t.Error(err)
 	} else {
