@@ -24,12 +24,13 @@ func openViews(s store.Store, registry *search.Registry) (views, *page.Sealer) {
 	return views{s, registry}, page.New(s)
 }
 
-func (vs views) of(c fhir.Caller) view { return view{vs, c.Access} }
+func (vs views) of(c fhir.Caller) view { return view{vs, c.Access, c.Deny} }
 
 // view is what one caller may see and do.
 type view struct {
 	views
 	access fhir.Access
+	deny   fhir.Access // taken away from access
 }
 
 // The letters of a rule.
@@ -45,8 +46,41 @@ var errForbidden = fhir.Errorf(403, fhir.CodeForbidden, "you may not do this wit
 
 // reach is the one place where rules narrow: the condition that resources of
 // typ must meet for the letter, nil when all of them are in reach. Without a
-// rule it is 403, whether there is data or not.
+// rule it is 403, whether there is data or not. Nobody from whom anything is
+// withheld reaches all types at once.
 func (v view) reach(typ string, letter byte) (store.Expr, error) {
+	allowed, err := v.allowed(typ, letter)
+	if err != nil || len(v.deny) == 0 {
+		return allowed, err
+	}
+	if typ == "*" {
+		return nil, errForbidden
+	}
+	var out store.And
+	if allowed != nil {
+		out = append(out, allowed)
+	}
+	for _, rule := range v.deny {
+		if rule.Type != "*" && rule.Type != typ {
+			continue
+		}
+		if rule.Compartment == (fhir.Reference{}) && rule.Filter == "" {
+			return nil, errForbidden
+		}
+		x, err := v.condition(typ, rule)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, store.Not{Of: x})
+	}
+	if len(out) == 0 {
+		return nil, nil
+	}
+	return out, nil
+}
+
+// allowed is what the rules of access reach.
+func (v view) allowed(typ string, letter byte) (store.Expr, error) {
 	var union store.Or
 	for _, rule := range v.access {
 		if rule.Type != "*" && rule.Type != typ || strings.IndexByte(rule.Letters, letter) < 0 {
@@ -370,7 +404,7 @@ func (w window) Do(ctx context.Context, r fhir.Request) (fhir.Response, error) {
 // takes away what was somebody else's once, so that nothing may be out of reach.
 func (w window) Whole() (erase.Whole, error) {
 	limit, err := w.reach("*", letterDelete)
-	if err == nil && (limit != nil || len(w.caller.Deny) > 0) {
+	if err == nil && limit != nil {
 		err = errForbidden
 	}
 	return eraser{w.store, w}, err

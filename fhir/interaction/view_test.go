@@ -14,6 +14,11 @@ import (
 // as sends a request with the access given: the status, and the answer's bytes.
 func (s *server) as(t *testing.T, access fhir.Access, method, url, body string) (int, string) {
 	t.Helper()
+	return s.from(t, fhir.Caller{Access: access}, method, url, body)
+}
+
+func (s *server) from(t *testing.T, c fhir.Caller, method, url, body string) (int, string) {
+	t.Helper()
 	r, err := fhir.RouteURL(method, url, s.base)
 	if err != nil {
 		t.Fatal(err)
@@ -21,7 +26,7 @@ func (s *server) as(t *testing.T, access fhir.Access, method, url, body string) 
 	if body != "" {
 		r.Resource = resource(t, body)
 	}
-	r.Base, r.Caller = s.base, fhir.Caller{Access: access}
+	r.Base, r.Caller = s.base, c
 	answer, err := s.Do(context.Background(), r)
 	var refusal *fhir.Error
 	if errors.As(err, &refusal) {
@@ -174,4 +179,57 @@ func TestContainedIsSeenWithItsContainer(t *testing.T) {
 			}
 		}
 	}
+}
+
+// What is withheld is absent for a caller who may see everything else.
+func TestDenyIsTakenAway(t *testing.T) {
+	s := ward(t)
+	labelled := fhir.Caller{Access: fhir.Full(), Deny: fhir.Access{{Type: "Observation", Filter: "subject=Patient/b"}}}
+	typed := fhir.Caller{Access: fhir.Full(), Deny: fhir.Access{{Type: "Observation"}}}
+	whole := fhir.Caller{Access: fhir.Full(), Deny: fhir.Access{{Type: "*", Compartment: fhir.Reference{Type: "Patient", ID: "b"}}}}
+	for name, c := range map[string]fhir.Caller{"label": labelled, "compartment": whole} {
+		if status, body := s.from(t, c, "GET", "Observation", ""); status != 200 || strings.Contains(body, "Observation/ob") || !strings.Contains(body, "Observation/oa") {
+			t.Errorf("%s: %d %s", name, status, body)
+		}
+		if status, body := s.from(t, c, "GET", "Patient?_has:Observation:subject:_id=ob", ""); status != 200 || strings.Contains(body, "Patient/b") {
+			t.Errorf("%s: a chain tells: %d %s", name, status, body)
+		}
+		if status, body := s.from(t, c, "GET", "Patient?_revinclude=Observation:subject", ""); status != 200 || strings.Contains(body, "Observation/ob") {
+			t.Errorf("%s: an include tells: %d %s", name, status, body)
+		}
+		for _, url := range []string{"Observation/ob", "Observation/ob/_history/1"} {
+			if status, _ := s.from(t, c, "GET", url, ""); status != 404 {
+				t.Errorf("%s: %s is %d", name, url, status)
+			}
+		}
+		for _, url := range []string{"Observation/ob/_history", "Observation/_history", "_history", ""} {
+			if status, _ := s.from(t, c, "GET", url, ""); status != 403 {
+				t.Errorf("%s: %s is %d", name, url, status)
+			}
+		}
+		given := `{"resourceType":"Observation","id":"oa","status":"final","code":{"text":"x"},"subject":{"reference":"Patient/b"}}`
+		if status, _ := s.from(t, c, "PUT", "Observation/oa", given); status != 403 {
+			t.Errorf("%s: written into what is withheld: %d", name, status)
+		}
+		if status, _ := s.from(t, c, "DELETE", "Observation/ob", ""); status == 200 || s.status(t, "Observation/ob") != 200 {
+			t.Errorf("%s: what is withheld was deleted", name)
+		}
+		if status, _ := s.from(t, c, "GET", "Observation/oa", ""); status != 200 {
+			t.Errorf("%s: the rest: %d", name, status)
+		}
+	}
+	for _, url := range []string{"Observation", "Observation/oa", "Observation/none", "Patient?_has:Observation:subject:status=final"} {
+		if status, _ := s.from(t, typed, "GET", url, ""); status != 403 {
+			t.Errorf("a type that is withheld: %s is %d", url, status)
+		}
+	}
+	if status, _ := s.from(t, typed, "GET", "Patient/a", ""); status != 200 {
+		t.Errorf("another type: %d", status)
+	}
+}
+
+func (s *server) status(t *testing.T, url string) int {
+	t.Helper()
+	status, _ := s.as(t, fhir.Full(), "GET", url, "")
+	return status
 }
