@@ -24,14 +24,15 @@ const maxCommit = 1 << 30
 type task struct {
 	op     *store.Op
 	time   time.Time
-	packed []byte    // the body
-	hash   uint64    // of the raw bytes
-	keys   plan.Keys // wanted after the commit
-	had    current   // before the commit
-	old    plan.Keys // before the commit
-	lost   [][]byte  // owners that the resource has no more
-	past   []place   // what an erase takes away: all versions,
-	owners [][]byte  // and the former owners
+	packed []byte        // the body
+	hash   uint64        // of the raw bytes
+	keys   plan.Keys     // wanted after the commit
+	had    current       // before the commit
+	old    plan.Keys     // before the commit
+	left   []store.Entry // before the commit
+	lost   [][]byte      // owners that the resource has no more
+	past   []place       // what an erase takes away: all versions,
+	owners [][]byte      // and the former owners
 	result store.Result
 }
 
@@ -149,17 +150,28 @@ func (s *Store) stage(ctx context.Context, tasks []task, size int) (*ticket, *pe
 		s.sets.Spoil() // nobody knows what was written
 		return t, b, err
 	}
-	s.sets.End(changing, func(changed func(hash uint64, rid store.RID, gone bool)) {
+	s.sets.End(changing, func(held bool, changed func(hash uint64, rid store.RID, gone bool)) {
 		for i := range tasks {
-			k := &tasks[i]
-			if rid := k.rid(); rid != 0 {
-				tell := func(hash uint64, gone bool) { changed(hash, rid, gone) }
-				differ(k.old.Equal, k.keys.Equal, cmp.Compare[uint64], tell)
-				differ(k.old.Held, k.keys.Held, cmp.Compare[uint64], tell)
+			if rid := tasks[i].rid(); rid != 0 {
+				tasks[i].changes(held, func(hash uint64, gone bool) { changed(hash, rid, gone) })
 			}
 		}
 	})
 	return t, b, nil
+}
+
+// changes tells which lists a task changes; with held also those of parameters
+// that the resource has.
+func (t *task) changes(held bool, tell func(hash uint64, gone bool)) {
+	differ(t.old.Equal, t.keys.Equal, cmp.Compare[uint64], tell)
+	if !held {
+		return
+	}
+	var now []store.Entry
+	if t.op.Action != store.Delete && t.op.Action != store.Erase {
+		now = t.op.Entries
+	}
+	differ(plan.HeldOf(t.op.Key.Type, t.left), plan.HeldOf(t.op.Key.Type, now), cmp.Compare[uint64], tell)
 }
 
 // rid is the record that a task changes, 0 for none.
@@ -295,7 +307,7 @@ func (s *Store) ready(t *task) error {
 	if err := row.Decode(); err != nil {
 		return err
 	}
-	t.old = plan.KeysOf(row.Key.Type, row.Entries, row.Time)
+	t.old, t.left = plan.KeysOf(row.Key.Type, row.Entries, row.Time), row.Entries
 	t.lost = lostOwners(row.Entries, t.op)
 	return nil
 }

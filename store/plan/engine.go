@@ -90,7 +90,7 @@ const (
 	EveryOf                // what is in every part; at least one
 	SomeOf                 // what is in some part
 	FirstBut               // what is in the first part and no other
-	Held                   // the resources of Type that have an entry of Param; no list on disk has them, see Keys
+	Held                   // the resources of Type that have an entry of Param; no list on disk has them, see HeldOf
 )
 
 // Leaves yields the parts of f that have a Hash; one may come more than once.

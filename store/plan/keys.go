@@ -21,7 +21,6 @@ type Keys struct {
 	Prefix  []Point  // folded, truncated word starts
 	Timed   []uint64 // hashes walked in clock order; written with Clock
 	Clock   []byte   // the 8-byte clock value, nil when the resource has none
-	Held    []uint64 // HashOfHeld of its parameters: no keys, but for engines that keep sets current
 }
 
 // Point is one key of an Ordered or Prefix index.
@@ -79,6 +78,19 @@ func HashOfTuple(typ, param string, names ...string) uint64 {
 // HashOfHeld names the resources of a type that have an entry of param.
 func HashOfHeld(typ, param string) uint64 { return hash("p", typ, param) }
 
+// HeldOf is the HashOfHeld of each parameter that entries have, in order: what
+// an engine that keeps such sets compares when a resource changes.
+func HeldOf(typ string, entries []store.Entry) []uint64 {
+	held := make([]uint64, 0, len(entries))
+	for i := range entries {
+		if i == 0 || entries[i].Param != entries[i-1].Param {
+			held = append(held, HashOfHeld(typ, entries[i].Param))
+		}
+	}
+	slices.Sort(held)
+	return slices.Compact(held)
+}
+
 // HashOfUnclocked is the posting list of the resources of a type that have
 // owners or Hot entries, but no clock: Timed lists miss them.
 func HashOfUnclocked(typ string) uint64 { return hash("u", typ) }
@@ -123,11 +135,7 @@ func derive(typ string, entries []store.Entry, updated time.Time) Keys {
 	d.keys.Equal = make([]uint64, 0, 2*len(entries)+2)
 	d.keys.Ordered = make([]Point, 0, len(entries)+1)
 	d.equal(HashOfType(typ))
-	d.keys.Held = make([]uint64, 0, len(entries))
 	for i := range entries {
-		if i == 0 || entries[i].Param != entries[i-1].Param {
-			d.keys.Held = append(d.keys.Held, HashOfHeld(typ, entries[i].Param))
-		}
 		d.entry(&entries[i])
 	}
 	d.order(FieldHash(typ, store.ParamUpdated, Low), store.OrderedTime(updated))
@@ -259,8 +267,6 @@ func (d *deriver) sorted() Keys {
 	slices.Sort(d.keys.Timed)
 	d.keys.Equal = slices.Compact(d.keys.Equal)
 	d.keys.Timed = slices.Compact(d.keys.Timed)
-	slices.Sort(d.keys.Held)
-	d.keys.Held = slices.Compact(d.keys.Held)
 	d.keys.Ordered = points(d.keys.Ordered)
 	d.keys.Prefix = points(d.keys.Prefix)
 	return d.keys

@@ -262,8 +262,9 @@ func (v *view) holds(f *plan.Formula, rid store.RID) bool {
 		_, found := slices.BinarySearch(v.clocks[rid].Equal, f.Hash)
 		return found
 	case plan.Held:
-		_, found := slices.BinarySearch(v.clocks[rid].Held, f.Hash)
-		return found
+		row, err := plan.OpenRow(v.rows[rid])
+		has, broken := row.Has(f.Param)
+		return has && row.Key.Type == f.Type && err == nil && broken == nil
 	case plan.EveryOf:
 		return !slices.ContainsFunc(f.Of, func(part plan.Formula) bool { return !in(part) })
 	case plan.SomeOf:

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/cespare/xxhash/v2"
@@ -152,12 +153,9 @@ func (r *run) rows(rids []store.RID) ([]Row, error) {
 
 // arms gives one arm for each type of the query.
 func (r *run) arms() ([]*arm, error) {
-	types := r.q.Types
-	if len(types) == 0 {
-		var err error
-		if types, err = r.snap.Types(r.ctx); err != nil {
-			return nil, err
-		}
+	types, err := r.types()
+	if err != nil {
+		return nil, err
 	}
 	arms := make([]*arm, 0, len(types))
 	seen := map[string]bool{}
@@ -171,6 +169,19 @@ func (r *run) arms() ([]*arm, error) {
 		}
 	}
 	return arms, nil
+}
+
+// types are those of the query; of many, those that there are at all.
+func (r *run) types() ([]string, error) {
+	const many = 4
+	if n := len(r.q.Types); n > 0 && n <= many {
+		return r.q.Types, nil
+	}
+	known, err := r.snap.Types(r.ctx)
+	if len(r.q.Types) == 0 || err != nil {
+		return known, err
+	}
+	return slices.DeleteFunc(slices.Clone(r.q.Types), func(typ string) bool { return !slices.Contains(known, typ) }), nil
 }
 
 func (r *run) page() (store.Page, error) {

@@ -99,6 +99,63 @@ func TestTypicalQueriesReadLittle(t *testing.T) {
 	}
 }
 
+// compartment is all that belongs to the patient of observation i, as a search
+// over all types of a compartment asks for it.
+func compartment(i int) store.Query {
+	q := store.Query{Types: []string{"Patient", "Observation"}, Count: 10}
+	for n := range 60 {
+		q.Types = append(q.Types, fmt.Sprint("Other", n))
+	}
+	var union store.Or
+	for _, typ := range q.Types {
+		of := owner(i)
+		if typ == "Patient" {
+			of = store.Test{Param: store.ParamID, Cond: store.Cond{How: store.Is, Space: typ, Name: patientOf(i)}}
+		}
+		performer := store.Test{Param: "performer", Cond: store.Cond{How: store.Is, Space: "Patient", Name: patientOf(i)}}
+		within := store.Test{Param: store.ParamID, Cond: store.Cond{How: store.Within, Space: typ}}
+		union = append(union, store.And{within, store.Or{of, performer}})
+	}
+	q.Where = union
+	return q
+}
+
+// TestCompartmentsOfManyTypes: each type is read by its own lists, and a type
+// that there is nothing of not at all.
+func TestCompartmentsOfManyTypes(t *testing.T) {
+	m, p := ward(t, 20_000)
+	for name, c := range map[string]struct {
+		sort []store.Sort
+		read int64
+	}{"in rid order": {nil, 60}, "newest": {newest, 350}} {
+		clear(m.calls)
+		q := compartment(5000)
+		q.Sort, q.Total = c.sort, true
+		page, err := p.Find(context.Background(), q)
+		if err != nil || len(page.Versions) != 10 || page.Total != 101 {
+			t.Fatalf("%s: %d rows of %d, %v", name, len(page.Versions), page.Total, err)
+		}
+		if e := page.Explain; e.Scanned+e.Examined > c.read+250 || m.calls["estimate"] > 20 {
+			t.Errorf("%s: %+v, calls %v", name, e, m.calls)
+		}
+	}
+}
+
+// TestListsLeap: of several lists only what stands near the hits of the shortest is read.
+func TestListsLeap(t *testing.T) {
+	_, p := ward(t, 20_000)
+	at := lab(5000)
+	for n, where := range []store.And{
+		{code(0, "code", "8017-6"), code(0, "status", "final"), code(0, "category", "laboratory")},
+		{owner(5000), code(0, "status", "final"), code(0, "category", "laboratory"), store.Or{code(0, "code", at[0].Name), code(0, "status", "final")}},
+	} {
+		page, err := p.Find(context.Background(), store.Query{Types: []string{"Observation"}, Where: where})
+		if err != nil || page.Total != 100 || page.Explain.Scanned > 12_000 {
+			t.Errorf("%d: %d, %v, %+v", n, page.Total, err, page.Explain)
+		}
+	}
+}
+
 // TestCountsReadNoRows: exact lists are counted without forward records.
 func TestCountsReadNoRows(t *testing.T) {
 	_, p := ward(t, 20_000)
@@ -178,6 +235,14 @@ func TestDeepChains(t *testing.T) {
 
 func BenchmarkFind(b *testing.B) {
 	_, p := ward(b, 20_000)
+	b.Run("compartment", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			if _, err := p.Find(context.Background(), compartment(5000)); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
 	for name, c := range typical() {
 		b.Run(strings.ReplaceAll(name, " ", "-"), func(b *testing.B) {
 			b.ReportAllocs()

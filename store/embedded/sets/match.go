@@ -115,7 +115,7 @@ func (k *Keeper) makeAll(ctx context.Context, src Source, leaves []*plan.Formula
 
 // make makes a list, or waits until somebody else has.
 func (k *Keeper) make(ctx context.Context, src Source, leaf *plan.Formula) (err error) {
-	l, first := k.start(leaf.Hash)
+	l, first := k.start(leaf.Hash, leaf.Op == plan.Held)
 	if l == nil {
 		return nil
 	}

@@ -25,7 +25,10 @@ func (k *Keeper) Save(stamp uint64, use func(hash uint64, data []byte) error) er
 		if err != nil {
 			return fmt.Errorf("a list of record ids: %w", err)
 		}
-		data := binary.BigEndian.AppendUint64([]byte{saved}, stamp)
+		data := binary.BigEndian.AppendUint64([]byte{saved, 0}, stamp)
+		if l.held {
+			data[1] = 1
+		}
 		data = append(data, packed...)
 		if err := use(hash, binary.BigEndian.AppendUint64(data, sum(hash, data))); err != nil {
 			return err
@@ -37,8 +40,8 @@ func (k *Keeper) Save(stamp uint64, use func(hash uint64, data []byte) error) er
 // Load takes up a list that was saved. It is left out, without an error, when
 // it is damaged or of another state than stamp: it can be made anew.
 func (k *Keeper) Load(stamp, hash uint64, data []byte) {
-	const head, tail = 1 + 8, 8
-	if len(data) < head+tail || data[0] != saved || binary.BigEndian.Uint64(data[1:]) != stamp {
+	const head, tail = 2 + 8, 8
+	if len(data) < head+tail || data[0] != saved || binary.BigEndian.Uint64(data[2:]) != stamp {
 		return
 	}
 	body := data[:len(data)-tail]
@@ -53,7 +56,7 @@ func (k *Keeper) Load(stamp, hash uint64, data []byte) {
 	}
 	done := make(chan struct{})
 	close(done)
-	k.lists[hash] = &list{rids: rids, ready: done}
+	k.keep(hash, &list{rids: rids, held: data[1] == 1, ready: done})
 	k.evict()
 }
 

@@ -24,6 +24,7 @@ type Keeper struct {
 	lists map[uint64]*list
 	limit int64 // bytes of all bitmaps
 	clock uint64
+	held  int  // lists of what is Held
 	off   bool // nothing is known for sure any more
 	log   log
 	busy  chan struct{} // holds a token while lists are made in the background
@@ -32,6 +33,7 @@ type Keeper struct {
 // list is one bitmap, or one that is being made.
 type list struct {
 	rids  *roaring64.Bitmap // nil while it is being made
+	held  bool              // no list on disk
 	bytes int64
 	used  uint64        // when it was last asked for
 	later []change      // what commits changed while it is being made
@@ -101,12 +103,13 @@ func (k *Keeper) Begin(rids []store.RID) *Commit {
 }
 
 // End says that what the commit wrote can be seen. changes calls its argument
-// with each change of a list. Commits of one record must end in their order.
-func (k *Keeper) End(c *Commit, changes func(changed func(hash uint64, rid store.RID, gone bool))) {
+// with each change of a list; with held also of what is plan.Held. Commits of
+// one record must end in their order.
+func (k *Keeper) End(c *Commit, changes func(held bool, changed func(hash uint64, rid store.RID, gone bool))) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if len(k.lists) > 0 {
-		changes(k.changed)
+		changes(k.held > 0, k.changed)
 	}
 	c.done = true
 	l := &k.log
@@ -148,6 +151,22 @@ func (k *Keeper) Spoil() {
 		}
 	}
 	clear(k.lists)
+	k.held = 0
+}
+
+func (k *Keeper) keep(hash uint64, l *list) {
+	k.drop(hash)
+	k.lists[hash] = l
+	if l.held {
+		k.held++
+	}
+}
+
+func (k *Keeper) drop(hash uint64) {
+	if l := k.lists[hash]; l != nil && l.held {
+		k.held--
+	}
+	delete(k.lists, hash)
 }
 
 // unsure are the records up to top that commits may have changed since m; ok is
@@ -175,7 +194,7 @@ const mostUnsure = 8192
 
 // start registers a list that is about to be made from a snapshot yet to be
 // taken. first is false when it is there or somebody else makes it.
-func (k *Keeper) start(hash uint64) (l *list, first bool) {
+func (k *Keeper) start(hash uint64, held bool) (l *list, first bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.off {
@@ -184,8 +203,8 @@ func (k *Keeper) start(hash uint64) (l *list, first bool) {
 	if l = k.lists[hash]; l != nil {
 		return l, false
 	}
-	l = &list{ready: make(chan struct{})}
-	k.lists[hash] = l
+	l = &list{held: held, ready: make(chan struct{})}
+	k.keep(hash, l)
 	return l, true
 }
 
@@ -198,7 +217,7 @@ func (k *Keeper) finish(hash uint64, l *list, rids *roaring64.Bitmap) {
 	}
 	close(l.ready)
 	if rids == nil {
-		delete(k.lists, hash)
+		k.drop(hash)
 		return
 	}
 	for _, c := range l.later {
@@ -227,6 +246,6 @@ func (k *Keeper) evict() {
 			}
 		}
 		total -= k.lists[oldest].bytes
-		delete(k.lists, oldest)
+		k.drop(oldest)
 	}
 }

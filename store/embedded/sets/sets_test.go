@@ -170,12 +170,12 @@ func TestUnsure(t *testing.T) {
 	mark, before := k.Mark(), s.snapshot()
 	later := k.Begin([]store.RID{6, 30_000})
 	s.set(2, 6, false)
-	k.End(later, func(changed func(uint64, store.RID, bool)) { changed(2, 6, true) })
+	k.End(later, func(_ bool, changed func(uint64, store.RID, bool)) { changed(2, 6, true) })
 	m, ok, err := k.Match(t.Context(), s, before, mark, f, enough)
 	if err != nil || !ok || !slices.Equal(m.Unsure, []store.RID{4, 6}) || m.Set.Len(10) != 3 {
 		t.Fatalf("%v %v: unsure %v, %d up to 10", ok, err, m.Unsure, m.Set.Len(10))
 	}
-	k.End(open, func(func(uint64, store.RID, bool)) {})
+	k.End(open, func(bool, func(uint64, store.RID, bool)) {})
 	if m := match(t, k, s, k.Mark(), f); len(m.Unsure) != 0 || m.Set.Len(10) != 4 {
 		t.Errorf("when all is done: unsure %v, %v", m.Unsure, all(m.Set)[:5])
 	}
@@ -192,7 +192,7 @@ func TestTooMuchUnderWay(t *testing.T) {
 		rids[i] = store.RID(i + 1)
 	}
 	for range 20 {
-		k.End(k.Begin(rids), func(func(uint64, store.RID, bool)) {})
+		k.End(k.Begin(rids), func(bool, func(uint64, store.RID, bool)) {})
 	}
 	if _, ok, err := k.Match(t.Context(), s, before, mark, f, enough); ok || err != nil {
 		t.Errorf("old snapshot: %v %v", ok, err)
@@ -200,7 +200,7 @@ func TestTooMuchUnderWay(t *testing.T) {
 	if _, ok, err := k.Match(t.Context(), s, s.snapshot(), k.Mark(), f, enough); ok || err != nil {
 		t.Errorf("beside a commit that never ends: %v %v", ok, err)
 	}
-	k.End(stray, func(func(uint64, store.RID, bool)) {})
+	k.End(stray, func(bool, func(uint64, store.RID, bool)) {})
 	match(t, k, s, k.Mark(), f)
 }
 
@@ -351,7 +351,7 @@ func move(s *shelf, k *sets.Keeper, rid store.RID) {
 	delete(s.lists[from], rid)
 	s.lists[1-from][rid] = true
 	s.mu.Unlock()
-	k.End(c, func(changed func(uint64, store.RID, bool)) {
+	k.End(c, func(_ bool, changed func(uint64, store.RID, bool)) {
 		changed(from, rid, true)
 		changed(1-from, rid, false)
 	})
