@@ -179,6 +179,9 @@ func (s Statement) resource(t string, pointedBy []string) resource {
 			out.SearchInclude = append(out.SearchInclude, t+":"+p.Code)
 		}
 	}
+	for _, p := range s.Search.WordParams(t) {
+		out.SearchParam = append(out.SearchParam, searchParam{p.Code, p.URL, string(p.Type)})
+	}
 	return out
 }
 

@@ -43,6 +43,10 @@ type Config struct {
 	Timeout time.Duration // one request
 	Drain   time.Duration // a stop waits so long for running requests
 
+	// Words is "on" or "off" to switch the index of words (_text and _content) of
+	// the store, which remembers it; "" leaves it as it is.
+	Words string
+
 	Relaxed bool // the embedded store answers before its log is on disk
 	CacheMB int  // block cache of the embedded store
 
@@ -99,6 +103,9 @@ func (c Config) Check() error {
 	}
 	if c.Analytics != "off" && c.Analytics != "follow" {
 		return wrong("analytics", "%q is not known; off or follow", c.Analytics)
+	}
+	if c.Words != "" && c.Words != "on" && c.Words != "off" {
+		return wrong("words", "%q is not known; on or off", c.Words)
 	}
 	if err := c.checkBase(); err != nil {
 		return err

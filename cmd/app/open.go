@@ -113,7 +113,7 @@ func (a *App) wire(ctx context.Context) error {
 	if a.Linker, err = a.linker(engine); err != nil { // it goes by the specification's parameters, so before others come
 		return err
 	}
-	a.Index, err = index.New(ctx, index.Config{Store: a.Store, Search: a.Search, Log: c.Log})
+	a.Index, err = index.New(ctx, index.Config{Store: a.Store, Search: a.Search, Log: c.Log, Words: c.Words})
 	if err != nil {
 		return err
 	}

@@ -92,6 +92,9 @@ func (c loadCommand) target(ctx context.Context) (bulk.Load, func() error, error
 		if err != nil {
 			return bulk.Load{}, nil, err
 		}
+		if err := a.Index.Finish(ctx); err != nil {
+			return bulk.Load{}, nil, errors.Join(err, a.Close())
+		}
 		return bulk.Load{Door: a.Door, Caller: fhir.Caller{Name: "load", Access: fhir.Full()}}, a.Close, nil
 	}
 	header := http.Header{}
@@ -186,6 +189,9 @@ func (c reindexCommand) Run(ctx context.Context) error {
 	a, err := app.Open(ctx, c.config(c.logFlags))
 	if err != nil {
 		return err
+	}
+	if err := a.Index.Finish(ctx); err != nil {
+		return errors.Join(err, a.Close())
 	}
 	done, err := bulk.Reindex{Store: a.Store, Search: a.Search}.Run(ctx, c.Types...)
 	fmt.Printf("%d resources reindexed\n", done)

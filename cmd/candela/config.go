@@ -62,6 +62,7 @@ type storeFlags struct {
 	Store   string `help:"Where data lives: embedded:DIR, or mongodb://HOST/DATABASE of a replica set." default:"${store}" placeholder:"ADDRESS"`
 	Cache   int    `help:"Block cache of the embedded store, MiB." default:"64"`
 	Relaxed bool   `help:"Embedded store: answer before the log is on disk. A power failure may lose the last writes."`
+	Words   string `help:"on: index the words of narratives and of all strings, for _text and _content; about doubles the cost of a write. off: stop that. The store remembers; without this flag it stays as it is." enum:",on,off" default:"" placeholder:"on|off"`
 }
 
 // logFlags say how to log. Logs never hold patient data.
@@ -84,7 +85,7 @@ func (l logFlags) logger() *slog.Logger {
 
 func (s storeFlags) config(l logFlags) app.Config {
 	c := app.Defaults()
-	c.Store, c.CacheMB, c.Relaxed, c.Log = s.Store, s.Cache, s.Relaxed, l.logger()
+	c.Store, c.CacheMB, c.Relaxed, c.Words, c.Log = s.Store, s.Cache, s.Relaxed, s.Words, l.logger()
 	return c
 }
 

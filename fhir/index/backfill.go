@@ -49,8 +49,12 @@ func (k *Keeper) catchUp(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	switched, err := k.wordsChanged(ctx)
+	if err != nil {
+		return err
+	}
 	k.mu.Lock()
-	changed := newest != k.newest || len(k.todo) > 0
+	changed := switched || newest != k.newest || len(k.todo) > 0
 	k.mu.Unlock()
 	if !changed {
 		return nil
@@ -155,14 +159,14 @@ func (j *job) pass(ctx context.Context, p *part) error {
 		return nil
 	}
 	if j.now.Cursor == "" {
-		count, err := j.Store.Find(ctx, store.Query{Types: []string{p.Type}, Total: true})
+		count, err := j.Store.Find(ctx, store.Query{Types: p.types(), Total: true})
 		if err != nil {
 			return err
 		}
 		p.Done, p.Total = 0, count.Total
 	}
 	for {
-		page, err := j.Store.Find(ctx, store.Query{Types: []string{p.Type}, Count: j.Page, After: j.now.Cursor})
+		page, err := j.Store.Find(ctx, store.Query{Types: p.types(), Count: j.Page, After: j.now.Cursor})
 		if errors.Is(err, store.ErrCursor) { // of an older layout: from the start
 			j.now.Cursor, p.Done = "", 0
 			continue
@@ -249,7 +253,7 @@ func (j *job) sweep(ctx context.Context) error {
 			return err
 		}
 		page = slices.DeleteFunc(page, func(old store.Version) bool { return old.Key == v.Key }) // replaced, deleted or erased
-		if v.Raw != nil && slices.ContainsFunc(j.now.Parts, func(p part) bool { return p.Type == v.Key.Type }) {
+		if v.Raw != nil && slices.ContainsFunc(j.now.Parts, func(p part) bool { return p.speaksOf(v.Key.Type) }) {
 			page = append(page, v)
 		}
 		j.now.Seq = v.Seq

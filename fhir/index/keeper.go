@@ -45,6 +45,8 @@ type Config struct {
 	Lease time.Duration
 	// Page is how many resources are indexed at once; 0 is 200.
 	Page int
+	// Words switches the index of words on or off for the whole store; "" leaves it.
+	Words string
 }
 
 // Keeper keeps one process's registry current. Safe for concurrent use.
@@ -58,6 +60,7 @@ type Keeper struct {
 	newest mark
 	todo   map[string]int64 // version of each parameter that is not complete
 	last   string           // what the overlay was made of
+	words  []byte           // the state of the index of words, as it stands in KV
 }
 
 // progress is what KV keeps of one parameter.
@@ -94,6 +97,9 @@ func New(ctx context.Context, c Config) (*Keeper, error) {
 		c.Log = slog.Default()
 	}
 	k := &Keeper{Config: c, owner: []byte(rand.Text()), wake: make(chan struct{}, 1), renew: bulk.Reindex{Store: c.Store, Search: c.Search}}
+	if err := k.switchWords(ctx); err != nil {
+		return k, err
+	}
 	return k, k.Refresh(ctx)
 }
 
@@ -134,6 +140,14 @@ func (k *Keeper) Refresh(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	state, words, err := k.readWords(ctx)
+	if err != nil {
+		return err
+	}
+	if k.Search.SetWords(state); state == search.WordsBuilding {
+		todo[wordsID] = 1
+	}
+	k.words = words
 	if made != k.last {
 		k.Search.Overlay(list)
 	}

@@ -31,7 +31,7 @@ type extraction struct {
 // *fhir.Error: 422 when an expression cannot be evaluated on the resource, 400
 // for a type that R4 does not have.
 func (r *Registry) Entries(res fhir.Resource) ([]store.Entry, error) {
-	return r.entriesOf(res, r.words)
+	return r.entriesOf(res, r.Words() != WordsOff)
 }
 
 // entriesOf is Entries, with the words or without.

@@ -196,7 +196,7 @@ func (r *Registry) compileAdded(typ string, def *r4.SearchParameter) (*Param, er
 // Of two that take one code of a type, the first of list wins and the other is
 // marked as refused. Calls must not run side by side.
 func (r *Registry) Overlay(list []Added) {
-	next := &overlay{types: map[string]*typeParams{}, codes: map[string]bool{}, stamp: r.Stamp() + 1}
+	next := &overlay{types: map[string]*typeParams{}, codes: map[string]bool{}, stamp: r.laid() + 1}
 	for _, a := range list {
 		if why := r.lay(next, a); why != "" {
 			a.Refused = why
@@ -273,7 +273,10 @@ func (r *Registry) Added() []Added {
 }
 
 // Stamp changes whenever the parameters do.
-func (r *Registry) Stamp() uint64 {
+func (r *Registry) Stamp() uint64 { return r.laid()<<2 | uint64(r.Words()) }
+
+// laid counts the overlays.
+func (r *Registry) laid() uint64 {
 	if o := r.over.Load(); o != nil {
 		return o.stamp
 	}
@@ -320,8 +323,11 @@ func (s *parsing) halfBuilt() error {
 		}
 		told = append(told, p.Code)
 		text := "search parameter " + quoteName(p.Code) + " is still being indexed"
-		if s.opt.Strict {
+		if s.opt.Strict && p.added {
 			return fhir.Errorf(400, fhir.CodeIncomplete, "%s; SearchParameter/[id]/$status tells how far", text)
+		}
+		if s.opt.Strict {
+			return fhir.Errorf(400, fhir.CodeIncomplete, "%s; try again later, or run candela reindex", text)
 		}
 		s.out.Warnings = append(s.out.Warnings, fhir.Issue{
 			Severity: fhir.Warning, Code: fhir.CodeIncomplete, Diagnostics: text + "; the answer may lack resources that were stored before it",

@@ -145,6 +145,9 @@ func (s *parsing) one(p fhir.Param) error {
 		return read(s, p)
 	}
 	if read := selecting(p.Name); read != nil {
+		if ignored, err := s.wordless(p); ignored || err != nil {
+			return err
+		}
 		x, err := read(&s.filters, s.types, p.Value)
 		if err != nil {
 			return err
@@ -166,6 +169,22 @@ func (s *parsing) one(p fhir.Param) error {
 	s.where = append(s.where, x)
 	s.out.Used = append(s.out.Used, p)
 	return nil
+}
+
+// wordless leaves a search for words out where none are indexed, and notes where
+// not all are.
+func (s *parsing) wordless(p fhir.Param) (ignored bool, err error) {
+	if p.Name != inNarrative && p.Name != inAll {
+		return false, nil
+	}
+	switch s.Words() {
+	case WordsOff:
+		return true, s.ignore(p, "is not supported: this server keeps no index of words")
+	case WordsBuilding:
+		s.noted(&Param{Code: p.Name, building: true})
+	default: // all words are there
+	}
+	return false, nil
 }
 
 // selecting is the reader of a parameter that selects and is none of a type's.

@@ -34,7 +34,7 @@ type Registry struct {
 	work  sync.Pool // *extraction
 	stray []Unsupported
 	codes map[string]bool // codes of all definitions
-	words bool            // _text and _content are indexed
+	words atomic.Uint32   // WordIndex
 	over  atomic.Pointer[overlay]
 	every *typeParams // the parameters of the abstract Resource, for searches over all types
 }
@@ -80,13 +80,38 @@ func New(spec *r4.Spec, bases ...string) (*Registry, error) {
 	return r, nil
 }
 
-// Words lets Entries index the words of narratives and of all strings, which
-// _text and _content then find. It costs an entry and a key for each different
-// word of each resource. Call it before the registry is used; resources indexed
-// before are not found by words.
-func (r *Registry) Words() *Registry {
-	r.words = true
-	return r
+// WordIndex says whether the words of narratives and of all strings are indexed,
+// which _text and _content find. Each different word of each resource costs an
+// entry and a key.
+type WordIndex uint32
+
+// The states of the index of words.
+const (
+	WordsOff      WordIndex = iota // no words are indexed
+	WordsBuilding                  // those of new resources are, older ones may not be
+	WordsOn                        // those of all resources are
+)
+
+// SetWords changes the state; resources that are extracted from then on follow it.
+func (r *Registry) SetWords(state WordIndex) { r.words.Store(uint32(state)) }
+
+// Words is the state of the index of words.
+func (r *Registry) Words() WordIndex { return WordIndex(r.words.Load()) }
+
+// WordParams are the parameters of words that a type can be searched by: none
+// unless those of all resources are indexed.
+func (r *Registry) WordParams(typ string) []Param {
+	t, ok := r.types[typ]
+	if !ok || r.Words() != WordsOn {
+		return nil
+	}
+	var out []Param
+	for _, def := range t.compiled(r).defs {
+		if def.Code == inNarrative || def.Code == inAll {
+			out = append(out, Param{Code: def.Code, URL: def.URL, Type: String, On: typ})
+		}
+	}
+	return out
 }
 
 // enlist puts a definition under each concrete type that it is for.

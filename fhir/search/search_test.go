@@ -167,7 +167,11 @@ func showValue(v store.Value) string {
 func TestMatch(t *testing.T) { testMatch(t, registry(t), "match") }
 
 // TestWords is the same with an index of words.
-func TestWords(t *testing.T) { testMatch(t, registry(t).Words(), "words") }
+func TestWords(t *testing.T) {
+	r := registry(t)
+	r.SetWords(WordsOn)
+	testMatch(t, r, "words")
+}
 
 func testMatch(t *testing.T, r *Registry, folder string) {
 	cases(t, folder, func(t *testing.T, a *txtar.Archive) {

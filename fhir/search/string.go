@@ -308,9 +308,6 @@ func (f *filters) inContent(_ []string, value string) (store.Expr, error) {
 }
 
 func (f *filters) allWords(param, value string) (store.Expr, error) {
-	if !f.words {
-		return nil, fhir.Errorf(400, fhir.CodeNotSupported, "search parameter %s: this server keeps no index of words", param)
-	}
 	var union store.Or
 	for _, one := range split(value, ',') {
 		var all store.And
