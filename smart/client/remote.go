@@ -150,7 +150,7 @@ func (r *remote) get(ctx context.Context, url string) ([]key, time.Duration, err
 	if err != nil {
 		return nil, 0, err
 	}
-	defer answer.Body.Close()
+	defer func() { _ = answer.Body.Close() }() // read as far as it is wanted
 	if answer.StatusCode != http.StatusOK {
 		return nil, 0, fmt.Errorf("the host of the keys answered %d", answer.StatusCode)
 	}
