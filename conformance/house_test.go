@@ -59,6 +59,7 @@ var mayImport = map[string][]string{
 	"smart/client":               {"fhir", "store", "smart/scope"},
 	"smart/egress":               {},
 	"smart/scope":                {"fhir"},
+	"smart/token":                {"fhir", "store", "smart/scope"},
 	"cmd/demo":                   {"fhir"},
 	"cmd/app":                    {"..."},
 	"cmd/candela":                {"..."},
@@ -71,6 +72,7 @@ var onlyIn = map[string][]string{
 	"github.com/cockroachdb/pebble":    {"store/embedded"},
 	"github.com/samply/golang-fhir-m":  {"analytics", "analytics/risk", "analytics/segment", "conformance", "cmd/demo", "fhir/audit"},
 	"github.com/google/uuid":           {"cmd/app"},
+	"github.com/coreos/go-oidc":        {"smart/token", "smart/account"},
 	"github.com/RoaringBitmap/roaring": {"store/embedded/sets"},
 }
 
