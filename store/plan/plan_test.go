@@ -99,6 +99,47 @@ func TestTypicalQueriesReadLittle(t *testing.T) {
 	}
 }
 
+// TestLaterPagesReadNoMore: a page behind a cursor, forwards or back, costs what
+// the first one does.
+func TestLaterPagesReadNoMore(t *testing.T) {
+	_, p := ward(t, 20_000)
+	missing := []store.Sort{{Param: "nothing"}}
+	for name, q := range map[string]store.Query{
+		"a type":                    {Types: []string{"Observation"}},
+		"a list":                    {Types: []string{"Observation"}, Where: code(store.Hot, "status", "final")},
+		"two lists":                 {Types: []string{"Observation"}, Where: store.Or{code(0, "code", "8017-6"), code(0, "code", "8018-6")}},
+		"by what some do not have":  {Types: []string{"Observation"}, Where: code(store.Hot, "status", "final"), Sort: missing},
+		"by it, the greatest first": {Types: []string{"Observation"}, Sort: []store.Sort{{Param: "nothing", Desc: true}}},
+	} {
+		q.Count = 10
+		first, err := p.Find(context.Background(), q)
+		if err != nil || first.Next == "" {
+			t.Fatalf("%s: %v, %d rows", name, err, len(first.Versions))
+		}
+		was := first.Explain.Scanned + first.Explain.Examined
+		q.After = first.Next
+		second, err := p.Find(context.Background(), q)
+		if err != nil || len(second.Versions) != 10 {
+			t.Fatalf("%s: %v, %d rows", name, err, len(second.Versions))
+		}
+		q.After = second.Next
+		third, err := p.Find(context.Background(), q)
+		if err != nil {
+			t.Fatal(name, err)
+		}
+		q.After = third.Prev
+		back, err := p.Find(context.Background(), q)
+		if err != nil || len(back.Versions) != 10 || back.Versions[0].RID != second.Versions[0].RID {
+			t.Fatalf("%s: back: %v, %d rows", name, err, len(back.Versions))
+		}
+		for place, e := range map[string]store.Explain{"second": second.Explain, "third": third.Explain, "back": back.Explain} {
+			if e.Scanned+e.Examined > was+2 {
+				t.Errorf("%s: the first page reads %d, the %s %+v", name, was, place, e)
+			}
+		}
+	}
+}
+
 // compartment is all that belongs to the patient of observation i, as a search
 // over all types of a compartment asks for it.
 func compartment(i int) store.Query {

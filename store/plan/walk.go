@@ -111,6 +111,14 @@ type walk struct {
 	rest  bool                // only rows without a first key still count
 }
 
+// behind is the first rid, in the direction of the hits, behind that of the cursor.
+func (t *top) behind() store.RID {
+	if t.desc() {
+		return max(t.at.at.rid, 2) - 1
+	}
+	return t.at.at.rid + 1
+}
+
 // past says whether h and all behind it come after the page.
 func (t *top) past(w *walk, h Hit) bool {
 	if w == nil || !t.full() {
@@ -146,7 +154,7 @@ func (a *arm) feed(t *top, src *source, w *walk, size int) error {
 		return err
 	}
 	if w != nil && w.cut == nil && t.at.set && (len(t.sort) == 0 || !t.at.at.keys[0].ok) {
-		s.skip(t.at.at.rid)
+		s.skip(t.behind())
 	}
 	for {
 		rids, last, err := a.batch(t, s, w, size)
