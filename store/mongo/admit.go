@@ -12,6 +12,8 @@ import (
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	"golang.org/x/sync/semaphore"
+
+	"candela/store"
 )
 
 const (
@@ -68,9 +70,10 @@ const (
 	assumedCache = 1 << 30 // bytes, where the server does not tell
 	cacheShare   = 40      // a gate lets in this part of the server's cache
 	leastRoom    = 4 << 20
-	smallShare   = 16  // up to this part of a gate's room a commit is small
-	opWeight     = 512 // bytes in the server's cache, beside the body
-	entryWeight  = 350 // bytes of an entry there, with its keys
+	smallShare   = 16      // up to this part of a gate's room a commit is small
+	opWeight     = 512     // bytes in the server's cache, beside the body
+	entryWeight  = 350     // bytes of an entry there, with its keys
+	eraseWeight  = 8 << 10 // bytes of an erase there: the entries of what it ends are not known yet
 )
 
 // newGates is for a server with so many bytes of cache.
@@ -84,6 +87,9 @@ func weightOf(batch []pending) int64 {
 	n := 0
 	for i := range batch {
 		n += opWeight + len(batch[i].packed) + entryWeight*len(batch[i].Entries)
+		if batch[i].Action == store.Erase {
+			n += eraseWeight
+		}
 	}
 	return int64(n)
 }

@@ -166,6 +166,34 @@ func BenchmarkCreateParallel(b *testing.B) {
 	})
 }
 
+// BenchmarkConditionalCreate: 32 clients create, each on an identifier of its own.
+func BenchmarkConditionalCreate(b *testing.B) {
+	s := open(b, mongotest.URI(b), mongo.Options{})
+	gen := newSample()
+	ops := make([]store.Op, b.N)
+	for i := range ops {
+		ops[i] = gen.observation(i % 50)
+		id := store.Value{Kind: store.Code, Space: "urn:lab", Name: strconv.Itoa(i)}
+		ops[i].Entries = append(ops[i].Entries, store.Entry{Param: "identifier", Value: id})
+		ops[i].IfNone = &store.Query{Types: []string{"Observation"}, Where: store.And{
+			store.Test{Param: "identifier", Role: store.Identity, Cond: store.Cond{How: store.Is, Space: id.Space, Name: id.Name}},
+			store.Test{Param: "status", Role: store.Hot, Cond: store.Cond{How: store.Named, Name: "final"}},
+		}}
+	}
+	var next atomic.Int64
+	b.SetParallelism(16)
+	b.ResetTimer()
+	measure(b, 1, func() {
+		b.RunParallel(func(pb *testing.PB) {
+			for pb.Next() {
+				if _, err := s.Commit(context.Background(), ops[next.Add(1)-1]); err != nil {
+					b.Error(err)
+				}
+			}
+		})
+	})
+}
+
 func BenchmarkUpdate(b *testing.B) {
 	s := open(b, mongotest.URI(b), mongo.Options{})
 	gen := newSample()

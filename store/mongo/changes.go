@@ -119,7 +119,7 @@ func (s *Store) Head(ctx context.Context) (store.Seq, error) {
 	settled, _ := s.feed.state()
 	var head store.Seq
 	for _, c := range []*mongo.Collection{s.res, s.hist} {
-		r, err := one(c.FindOne(ctx, bson.D{{Key: "s", Value: bson.D{{Key: "$lte", Value: int64(settled)}}}, {Key: "t", Value: bson.D{{Key: "$gte", Value: ""}}}},
+		r, err := one(c.FindOne(ctx, bson.D{{Key: "s", Value: bson.D{{Key: "$lte", Value: int64(settled)}}}, {Key: "a", Value: bson.D{{Key: "$exists", Value: true}}}},
 			options.FindOne().SetHint(up("s")).SetSort(down("s")).SetProjection(bson.D{{Key: "s", Value: 1}})))
 		if err != nil {
 			return 0, err
@@ -140,7 +140,7 @@ func (s *Store) between(ctx context.Context, after, upto store.Seq) ([]record, s
 	for _, c := range []*mongo.Collection{s.res, s.hist} {
 		n := 0
 		cur, err := c.Find(ctx, seqRange(after, upto), options.Find().SetHint(up("s")).SetSort(up("s")).
-			SetProjection(headOf(true)).SetLimit(changesStep).SetBatchSize(changesStep))
+			SetProjection(toFollow()).SetLimit(changesStep).SetBatchSize(changesStep))
 		err = each(ctx, cur, err, "read changes", func(doc bson.Raw) error {
 			n++
 			r, err := readRecord(bson.Raw(append([]byte(nil), doc...)))
@@ -358,9 +358,4 @@ func (f *feed) persist(ctx context.Context) {
 	if settled > persisted {
 		f.save(ctx, settled)
 	}
-}
-
-// Former is the store's; see store.Store.
-func (s *Store) Former(context.Context, store.Key) iter.Seq2[store.Key, error] {
-	return func(yield func(store.Key, error) bool) { yield(store.Key{}, store.ErrQuery) }
 }

@@ -26,7 +26,8 @@ type pending struct {
 }
 
 // Commit does all ops or none. A single op is one insert, or one insert into
-// hist and one compare-and-swap; several, or one with IfNone, are a transaction.
+// hist and one compare-and-swap; several, an erase, or one with IfNone, are a
+// transaction.
 func (s *Store) Commit(ctx context.Context, ops ...store.Op) ([]store.Result, error) {
 	if err := s.open(); err != nil || len(ops) == 0 {
 		return nil, err
@@ -64,7 +65,7 @@ func (s *Store) admitted(ctx context.Context, batch []pending, alone bool) ([]st
 	defer done()
 	defer s.reaper.watch(s)()
 	attempt := s.transact
-	if len(batch) == 1 && batch[0].IfNone == nil {
+	if len(batch) == 1 && batch[0].IfNone == nil && batch[0].Action != store.Erase {
 		attempt = s.single
 	}
 	return s.insist(ctx, batch, attempt, patience{large: large, alone: alone})
@@ -175,12 +176,14 @@ const (
 	fresh                  // a new resource
 	next                   // a version that replaces another
 	renew                  // the same version with other entries
+	wipe                   // all versions end
 )
 
 // judge decides an op. cur is nil when the key never existed.
 func (p *pending) judge(cur *record) (verdict, error) {
 	live := cur != nil && cur.live()
-	if p.IfMatch != 0 && (!live || p.IfMatch > 0 && cur.Number != p.IfMatch) {
+	there := live || cur != nil && p.Action == store.Erase && p.IfMatch > 0 // a delete has a number too
+	if p.IfMatch != 0 && (!there || p.IfMatch > 0 && cur.Number != p.IfMatch) {
 		return nothing, store.ErrPrecondition
 	}
 	switch p.Action {
@@ -210,6 +213,11 @@ func (p *pending) judge(cur *record) (verdict, error) {
 			return nothing, store.ErrPrecondition
 		}
 		return renew, nil
+	case store.Erase:
+		if cur == nil {
+			return nothing, store.ErrNotFound
+		}
+		return wipe, nil
 	}
 	return nothing, fmt.Errorf("action %d: %w", p.Action, store.ErrQuery)
 }
@@ -226,6 +234,9 @@ func (p *pending) make(v verdict, cur *record, seq store.Seq, rid store.RID, t t
 		if cur.Time.After(t) {
 			r.Time = cur.Time
 		}
+	}
+	if v == wipe {
+		r.Number = 0
 	}
 	return r
 }
@@ -249,7 +260,7 @@ func (s *Store) single(ctx context.Context, batch []pending) ([]store.Result, er
 	var cur *record
 	if p.Action != store.Create {
 		var err error
-		if cur, err = s.head(ctx, p.Key, true); err != nil {
+		if cur, err = s.head(ctx, p.Key, toReplace()); err != nil {
 			return nil, err
 		}
 	}
@@ -259,7 +270,7 @@ func (s *Store) single(ctx context.Context, batch []pending) ([]store.Result, er
 	}
 	var r *record
 	switch v {
-	case nothing:
+	case nothing, wipe: // a wipe is a transaction's
 	case fresh:
 		r, err = s.insert(ctx, p)
 	case next:

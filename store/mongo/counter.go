@@ -49,7 +49,7 @@ func newCounter(s *Store) *counter {
 
 // format is the number of the layout of our documents; a database of another
 // is refused, because its index entries would be read wrong.
-const format = 1
+const format = 2
 
 // prepare makes sure that the counter is there, with the layout's number in it.
 func (c *counter) prepare(ctx context.Context) error {

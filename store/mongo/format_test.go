@@ -1,6 +1,7 @@
 package mongo
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -29,7 +30,7 @@ func TestForeignLayoutIsRefused(t *testing.T) {
 	if err == nil {
 		t.Fatal("opened", again.Close())
 	}
-	if !strings.Contains(err.Error(), "layout 2, this program reads 1") {
+	if !strings.Contains(err.Error(), fmt.Sprintf("layout %d, this program reads %d", format+1, format)) {
 		t.Error(err)
 	}
 }

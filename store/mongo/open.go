@@ -145,7 +145,7 @@ func indexes() map[string][]mongo.IndexModel {
 			{Keys: down("sx", "_id"), Options: partial("sx")},
 			{Keys: timedIndex(), Options: partial("cx")},
 		},
-		"hist":  {{Keys: up("s")}, {Keys: up("t", "s")}},
+		"hist":  {{Keys: up("s")}, {Keys: up("t", "s")}, {Keys: up("o", "_id"), Options: partial("o")}},
 		"claim": {{Keys: up("at"), Options: options.Index().SetExpireAfterSeconds(3600)}},
 		// Expiry is exact by our own clock; an hour later the server tidies up.
 		"kv": {{Keys: up("x"), Options: options.Index().SetExpireAfterSeconds(3600).SetSparse(true)}},

@@ -8,6 +8,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"iter"
+	"math"
 	"slices"
 	"time"
 
@@ -23,7 +25,7 @@ func (s *Store) Get(ctx context.Context, k store.Key) (store.Version, error) {
 	if err := s.open(); err != nil {
 		return store.Version{}, err
 	}
-	r, err := s.head(ctx, k, true)
+	r, err := s.head(ctx, k, withBody())
 	switch {
 	case err != nil:
 		return store.Version{}, err
@@ -48,7 +50,7 @@ func (s *Store) GetVersion(ctx context.Context, k store.Key, number int64) (stor
 		return store.Version{}, err
 	}
 	missing := fmt.Errorf("%s version %d: %w", k, number, store.ErrNotFound)
-	r, err := s.head(ctx, k, true)
+	r, err := s.head(ctx, k, withBody())
 	if err != nil {
 		return store.Version{}, err
 	}
@@ -68,12 +70,12 @@ func (s *Store) GetVersion(ctx context.Context, k store.Key, number int64) (stor
 }
 
 // head is the current record of k, nil when it never existed.
-func (s *Store) head(ctx context.Context, k store.Key, withBody bool) (*record, error) {
+func (s *Store) head(ctx context.Context, k store.Key, fields bson.D) (*record, error) {
 	if k.Type == "" || k.ID == "" {
 		return nil, nil
 	}
 	return one(s.res.FindOne(ctx, bson.D{{Key: "t", Value: k.Type}, {Key: "i", Value: k.ID}},
-		options.FindOne().SetHint(up("t", "i")).SetProjection(headOf(withBody))))
+		options.FindOne().SetHint(up("t", "i")).SetProjection(fields)))
 }
 
 // one reads a single record, nil when there is none.
@@ -148,7 +150,7 @@ const timeSlack = 2 * clockSlack
 // locate finds the resource, or where Since begins in the sequence.
 func (h *past) locate(ctx context.Context) (err error) {
 	if h.Key.ID != "" {
-		h.cur, err = h.s.head(ctx, h.Key, true)
+		h.cur, err = h.s.head(ctx, h.Key, withBody())
 		if err == nil && h.cur == nil {
 			err = fmt.Errorf("%s: %w", h.Key, store.ErrNotFound)
 		}
@@ -205,7 +207,7 @@ func (h *past) read(ctx context.Context, before store.Seq, n int) ([]record, err
 	var all []record
 	for _, c := range []*mongo.Collection{h.s.res, h.s.hist} {
 		filter, hint, order := h.query(c == h.s.hist, before)
-		cur, err := c.Find(ctx, filter, options.Find().SetHint(hint).SetSort(order).SetProjection(headOf(true)).
+		cur, err := c.Find(ctx, filter, options.Find().SetHint(hint).SetSort(order).SetProjection(withBody()).
 			SetLimit(int64(n)).SetBatchSize(int32(min(n, 1000))))
 		err = each(ctx, cur, err, "read history", func(doc bson.Raw) error {
 			r, err := readRecord(slices.Clone(doc))
@@ -273,6 +275,82 @@ func (h *past) total(ctx context.Context) (int64, error) {
 		total += n
 	}
 	return total, nil
+}
+
+// formerStep is how many replaced versions Former looks at in one read.
+const formerStep = 1000
+
+// Former yields the keys of resources a replaced version of which had an Anchor
+// entry that links to owner, by record id. It reads in steps, each as things are.
+func (s *Store) Former(ctx context.Context, owner store.Key) iter.Seq2[store.Key, error] {
+	return func(yield func(store.Key, error) bool) {
+		for after := store.RID(0); ; {
+			keys, last, err := s.formerAfter(ctx, owner, after)
+			if err != nil {
+				yield(store.Key{}, err)
+				return
+			}
+			for _, k := range keys {
+				if !yield(k, nil) {
+					return
+				}
+			}
+			if last == 0 {
+				return
+			}
+			after = last
+		}
+	}
+}
+
+// formerAfter is a step behind a record, and the record it ends with, 0 at the end.
+func (s *Store) formerAfter(ctx context.Context, owner store.Key, after store.RID) (keys []store.Key, last store.RID, err error) {
+	if err := s.open(); err != nil {
+		return nil, 0, err
+	}
+	first := map[store.RID]int64{} // its first version that had the owner
+	n := 0
+	cur, err := s.hist.Find(ctx, bson.D{{Key: "o", Value: int64(ownerHash(owner))}, {Key: "_id", Value: bson.D{{Key: "$gt", Value: histID(after, math.MaxInt64)}}}},
+		options.Find().SetHint(up("o", "_id")).SetSort(up("_id")).SetProjection(bson.D{{Key: "_id", Value: 1}}).SetLimit(formerStep).SetBatchSize(formerStep))
+	err = each(ctx, cur, err, "read former owners", func(doc bson.Raw) error {
+		r, ok := doc.Lookup("_id", "r").Int64OK()
+		v, is := doc.Lookup("_id", "v").Int64OK()
+		if !ok || !is {
+			return fmt.Errorf("mongo: a replaced version without its number: %w", store.ErrCorrupt)
+		}
+		if n, last = n+1, store.RID(r); first[last] == 0 {
+			first[last] = v
+		}
+		return nil
+	})
+	if err != nil || len(first) == 0 {
+		return nil, 0, err
+	}
+	keys, err = s.replacedSince(ctx, first)
+	if n < formerStep {
+		last = 0
+	}
+	return keys, last, err
+}
+
+// replacedSince are the keys of records whose present version is behind one of
+// those given. One that is not was copied by a process that died before it
+// replaced it.
+func (s *Store) replacedSince(ctx context.Context, versions map[store.RID]int64) (keys []store.Key, err error) {
+	ids := make(bson.A, 0, len(versions))
+	for rid := range versions {
+		ids = append(ids, int64(rid))
+	}
+	cur, err := s.res.Find(ctx, bson.D{{Key: "_id", Value: bson.D{{Key: "$in", Value: ids}}}},
+		options.Find().SetProjection(headOf()).SetBatchSize(int32(len(ids)+1)))
+	err = each(ctx, cur, err, "read former owners", func(doc bson.Raw) error {
+		r, err := readRecord(doc)
+		if err == nil && r.RID != 0 && r.Number > versions[r.RID] {
+			keys = append(keys, r.Key)
+		}
+		return err
+	})
+	return keys, err
 }
 
 // seal makes and checks history cursors: a sequence number, authenticated

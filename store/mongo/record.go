@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -26,10 +27,11 @@ type record struct {
 	store.Version        // without Raw and Entries
 	hash          []byte // of the raw body, see hashOf
 	packed        []byte // the body, packed
+	row           []byte // the forward record, packed; only where a write reads what it replaces
 }
 
 // live says whether the record is one that can be found.
-func (r *record) live() bool { return r.Action != store.Delete }
+func (r *record) live() bool { return r.Action == store.Create || r.Action == store.Put }
 
 // version is the record with its body unpacked and checked.
 func (r *record) version() (store.Version, error) {
@@ -56,7 +58,8 @@ func hashOf(raw []byte) []byte {
 }
 
 // readRecord reads a document of res or hist; it keeps doc's bytes. A document
-// without a type is a void sequence number and has a RID of 0.
+// without a type is a void sequence number, or what is left of an erased version,
+// and has a RID of 0.
 func readRecord(doc bson.Raw) (record, error) {
 	var r record
 	rest := []byte(doc)
@@ -87,9 +90,9 @@ func (r *record) field(e bc.Element) (ok bool) {
 	switch string(e.KeyBytes()) {
 	case "_id":
 		return r.identity(v)
-	case "t":
+	case "t", "et":
 		r.Key.Type, ok = v.StringValueOK()
-	case "i":
+	case "i", "ei":
 		r.Key.ID, ok = v.StringValueOK()
 	case "v":
 		r.Number, ok = v.Int64OK()
@@ -107,6 +110,8 @@ func (r *record) field(e bc.Element) (ok bool) {
 		_, r.hash, ok = v.BinaryOK()
 	case "z":
 		_, r.packed, ok = v.BinaryOK()
+	case "fw":
+		_, r.row, ok = v.BinaryOK()
 	default:
 		ok = true
 	}
@@ -126,17 +131,22 @@ func (r *record) identity(v bc.Value) (ok bool) {
 	return ok
 }
 
-// headOf projects a document of res to what readRecord reads.
-func headOf(withBody bool) bson.D {
-	d := bson.D{}
-	for _, f := range []string{"t", "i", "v", "s", "lu", "a", "h"} {
+// headOf projects a document to what readRecord reads, and more fields.
+func headOf(more ...string) bson.D {
+	d := make(bson.D, 0, 10)
+	for _, f := range append([]string{"t", "i", "v", "s", "lu", "a", "h"}, more...) {
 		d = append(d, bson.E{Key: f, Value: int32(1)})
-	}
-	if withBody {
-		d = append(d, bson.E{Key: "z", Value: int32(1)})
 	}
 	return d
 }
+
+// withBody is what a reader of versions needs, toReplace what a writer of the
+// next one does, toFollow what a reader of the feed does.
+func withBody() bson.D { return headOf("z") }
+
+func toReplace() bson.D { return headOf("z", "fw") }
+
+func toFollow() bson.D { return headOf("z", "et", "ei") }
 
 // current is the document of res for a current version. entries are nil for a
 // deleted one.
@@ -154,9 +164,54 @@ func (r *record) current(entries []store.Entry) (bson.Raw, error) {
 
 // replaced is the document of hist for a version that another replaces.
 func (r *record) replaced() (bson.Raw, error) {
+	owners, err := r.owners()
+	if err != nil {
+		return nil, err
+	}
 	at, dst := bc.AppendDocumentStart(make([]byte, 0, 256+len(r.packed)))
 	dst = bc.AppendDocumentElement(dst, "_id", histID(r.RID, r.Number))
 	dst = r.appendHead(dst, false)
+	dst = appendHashes(dst, "o", owners)
+	return finish(dst, at, r.Key)
+}
+
+// owners are the hashes of what the Anchor entries link to.
+func (r *record) owners() (hashes []uint64, err error) {
+	if len(r.row) == 0 {
+		return nil, nil
+	}
+	row, err := openRow(r.row)
+	if err == nil {
+		err = row.Decode()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("mongo: forward record of %s: %w: %w", r.Key, store.ErrCorrupt, err)
+	}
+	for i := range row.Entries {
+		if e := &row.Entries[i]; e.Role&store.Anchor != 0 && e.Kind == store.Link {
+			hashes = append(hashes, ownerHash(store.Key{Type: e.Space, ID: e.Name}))
+		}
+	}
+	slices.Sort(hashes)
+	return slices.Compact(hashes), nil
+}
+
+// ownerHash is of a cryptographic one, so that nobody can choose an id that
+// looks like another.
+func ownerHash(k store.Key) uint64 {
+	return binary.BigEndian.Uint64(hashOf([]byte(k.Type + "\x00" + k.ID)))
+}
+
+// tombstone is the document of res that says that a record was erased, and when.
+// Its key stands where no reader of keys looks.
+func (r *record) tombstone() (bson.Raw, error) {
+	at, dst := bc.AppendDocumentStart(make([]byte, 0, 128))
+	dst = bc.AppendInt64Element(dst, "_id", int64(r.RID))
+	dst = bc.AppendStringElement(dst, "et", r.Key.Type)
+	dst = bc.AppendStringElement(dst, "ei", r.Key.ID)
+	dst = bc.AppendInt64Element(dst, "s", int64(r.Seq))
+	dst = bc.AppendDateTimeElement(dst, "lu", r.Time.UnixMilli())
+	dst = bc.AppendInt32Element(dst, "a", int32(r.Action))
 	return finish(dst, at, r.Key)
 }
 

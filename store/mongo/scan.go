@@ -152,7 +152,7 @@ func (w *walk) fields(field string) bson.D {
 		d = append(d, bson.E{Key: "fw", Value: 1})
 	}
 	if w.bodies() {
-		d = append(d, headOf(true)...)
+		d = append(d, withBody()...)
 	}
 	return d
 }

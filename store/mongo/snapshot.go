@@ -232,7 +232,7 @@ func (p *snapshot) Bodies(ctx context.Context, rids []store.RID) ([]store.Versio
 	if len(missing) > bodyCache {
 		found = maps.Clone(p.bodies)
 	}
-	err := p.fetch(ctx, missing, headOf(true), func(doc bson.Raw) error {
+	err := p.fetch(ctx, missing, withBody(), func(doc bson.Raw) error {
 		r, err := readRecord(slices.Clone(doc))
 		found[r.RID] = r
 		return err

@@ -12,8 +12,10 @@
 //	         fw: packed forward record, ix: [equal hashes], rx: [ordered keys],
 //	         sx: [prefix keys], cx: [timed hashes], d: clock}. A deleted
 //	         resource keeps only its head. {_id: -seq, s: seq} marks a sequence
-//	         number that will never be a version (see feed).
-//	hist     replaced versions: {_id: {r: rid, v: number}, t, i, s, lu, a, h, z}
+//	         number that will never be a version (see feed). Of an erased
+//	         resource {_id: rid, et: type, ei: id, s, lu, a} is left.
+//	hist     replaced versions: {_id: {r: rid, v: number}, t, i, s, lu, a, h, z,
+//	         o: [hashes of owners]}; of erased ones {_id, s} is left
 //	counter  "main": {n: last seq, r: last rid, lu: last time};
 //	         "settled": {n: every seq up to it is a version or none for good};
 //	         "secret": {k: key of the cursors' seals}

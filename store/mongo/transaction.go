@@ -60,13 +60,17 @@ type transaction struct {
 	heads    []*record // what is, nil where the key never existed
 	records  []*record // what will be, nil where nothing changes
 
-	old   []any // documents for hist
+	old   []any              // documents for hist
+	wiped []mongo.WriteModel // of hist
 	fresh []fresher
 	swaps []mongo.WriteModel
 }
 
 func (t *transaction) run(ctx context.Context) ([]store.Result, error) {
 	if err := t.claim(ctx); err != nil {
+		return nil, err
+	}
+	if err := t.hold(ctx); err != nil {
 		return nil, err
 	}
 	if err := t.read(ctx); err != nil {
@@ -114,25 +118,42 @@ func (t *transaction) claim(ctx context.Context) error {
 	return classify("claim", err)
 }
 
-// read fetches the present versions. Creates are not read: the index decides.
-func (t *transaction) read(ctx context.Context) error {
-	t.heads = make([]*record, len(t.batch))
+// hold takes the documents that will be erased, so that writers who come in the
+// meantime wait: a busy resource would be replaced in every try otherwise.
+func (t *transaction) hold(ctx context.Context) error {
+	some, _ := t.keys(func(p *pending) bool { return p.Action == store.Erase })
+	if len(some) == 0 {
+		return nil
+	}
+	_, err := t.s.res.UpdateMany(ctx, bson.D{{Key: "$or", Value: some}}, bson.D{{Key: "$set", Value: bson.D{{Key: "held", Value: true}}}})
+	return classify("hold what is erased", err)
+}
+
+// keys is the conditions that find the documents of some ops, one for each type,
+// and the ops' places.
+func (t *transaction) keys(which func(*pending) bool) (some bson.A, place map[store.Key]int) {
 	byType := map[string][]string{}
-	place := map[store.Key]int{}
+	place = map[store.Key]int{}
 	for i := range t.batch {
-		if p := &t.batch[i]; p.Action != store.Create {
+		if p := &t.batch[i]; which(p) {
 			byType[p.Key.Type] = append(byType[p.Key.Type], p.Key.ID)
 			place[p.Key] = i
 		}
 	}
-	if len(place) == 0 {
-		return nil
-	}
-	var some bson.A
 	for typ, ids := range byType {
 		some = append(some, bson.D{{Key: "t", Value: typ}, {Key: "i", Value: bson.D{{Key: "$in", Value: ids}}}})
 	}
-	cur, err := t.s.res.Find(ctx, bson.D{{Key: "$or", Value: some}}, options.Find().SetProjection(headOf(true)).SetBatchSize(int32(min(len(place)+1, 2000))))
+	return some, place
+}
+
+// read fetches the present versions. Creates are not read: the index decides.
+func (t *transaction) read(ctx context.Context) error {
+	t.heads = make([]*record, len(t.batch))
+	some, place := t.keys(func(p *pending) bool { return p.Action != store.Create })
+	if len(some) == 0 {
+		return nil
+	}
+	cur, err := t.s.res.Find(ctx, bson.D{{Key: "$or", Value: some}}, options.Find().SetProjection(toReplace()).SetBatchSize(int32(min(len(place)+1, 2000))))
 	return each(ctx, cur, err, "read present versions", func(doc bson.Raw) error {
 		r, err := readRecord(bson.Raw(append([]byte(nil), doc...)))
 		if err == nil {
@@ -163,7 +184,7 @@ func (t *transaction) judge(ctx context.Context) error {
 func (t *transaction) build(ctx context.Context) (err error) {
 	seqs, rids := 0, 0
 	for _, v := range t.verdicts {
-		if v == fresh || v == next {
+		if v == fresh || v == next || v == wipe {
 			seqs++
 		}
 		if v == fresh {
@@ -197,6 +218,9 @@ func (t *transaction) build(ctx context.Context) (err error) {
 
 // document queues what op i writes.
 func (t *transaction) document(i int, v verdict) error {
+	if v == wipe {
+		return t.erase(i)
+	}
 	doc, err := t.records[i].current(t.batch[i].Entries)
 	if err != nil {
 		return err
@@ -216,9 +240,35 @@ func (t *transaction) document(i int, v verdict) error {
 	return nil
 }
 
+// erase leaves of a record a tombstone in res and, of each version, its number and
+// sequence number in hist: who read the record before and copies it to hist late
+// finds the place taken, and the sequence has no gap.
+func (t *transaction) erase(i int) error {
+	was := t.heads[i]
+	doc, err := t.records[i].tombstone()
+	if err != nil {
+		return err
+	}
+	t.swaps = append(t.swaps, mongo.NewReplaceOneModel().SetFilter(isVersion(was)).SetReplacement(doc))
+	last := histID(was.RID, was.Number)
+	if was.Number > 1 {
+		t.wiped = append(t.wiped, mongo.NewUpdateManyModel().
+			SetFilter(bson.D{{Key: "_id", Value: bson.D{{Key: "$gte", Value: histID(was.RID, 0)}, {Key: "$lt", Value: last}}}}).
+			SetUpdate(mongo.Pipeline{{{Key: "$replaceWith", Value: bson.D{{Key: "_id", Value: "$_id"}, {Key: "s", Value: "$s"}}}}}))
+	}
+	t.wiped = append(t.wiped, mongo.NewReplaceOneModel().SetUpsert(true).SetFilter(bson.D{{Key: "_id", Value: last}}).
+		SetReplacement(bson.D{{Key: "_id", Value: last}, {Key: "s", Value: int64(was.Seq)}}))
+	return nil
+}
+
 func (t *transaction) write(ctx context.Context) error {
 	if err := t.keep(ctx); err != nil {
 		return err
+	}
+	if len(t.wiped) > 0 {
+		if _, err := t.s.hist.BulkWrite(ctx, t.wiped); err != nil {
+			return raced(err, store.Put)
+		}
 	}
 	if len(t.fresh) > 0 {
 		if _, err := t.s.res.InsertMany(ctx, t.alike()); err != nil {
