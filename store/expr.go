@@ -19,6 +19,9 @@ type Test struct {
 	Param string
 	Role  Role
 	Cond  Cond
+	// Implied are tests that hold wherever this one does, on indexes that may have
+	// fewer hits: ways to find its matches. They are not asked by themselves.
+	Implied []Test
 }
 
 // Via is a forward chain: some Link entry of Param names a live resource of

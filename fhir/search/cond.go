@@ -114,6 +114,92 @@ func (r reader) compositeConds(p *Param, name, value string) ([]store.Cond, erro
 	return rows, nil
 }
 
+// implied are the tests of single parameters that what meets a composite meets,
+// too: its code leads to many, its quantity may lead to few.
+func implied(types []string, p *Param, c *store.Cond) (out []store.Test) {
+	if len(types) != 1 || len(c.Parts) != len(p.parts) {
+		return nil
+	}
+	for i := range c.Parts {
+		if q := p.parts[i].alone; q != nil {
+			out = append(out, store.Test{Param: q.Code, Role: q.roleIn(c.Parts[i].Space), Cond: c.Parts[i]})
+		}
+	}
+	return out
+}
+
+// loosen finds for each component of a composite the parameter that has all its
+// values, of several the one of the fewest paths.
+func (t *typeParams) loosen(p *Param) {
+	for i := range p.parts {
+		part := &p.parts[i]
+		wanted, exact := plainPaths(p.On, p.Expression, part.path)
+		if !exact || part.param.Type == Token && slices.Contains(part.param.shape.types, "code") {
+			continue // the system of a code depends on where it was found
+		}
+		fewest := 0
+		for _, q := range t.params {
+			if q.Type != part.param.Type || q.added || q.phonetic || supplied(q.Code) {
+				continue
+			}
+			has, _ := plainPaths(q.On, q.Expression, "")
+			if covers(has, wanted) && (part.alone == nil || len(has) < fewest) {
+				part.alone, fewest = q, len(has)
+			}
+		}
+	}
+}
+
+// path is a plain path of element names and the type it is narrowed to.
+type path struct{ names, cast string }
+
+// plainPaths are the paths of an expression that read typ, those of below behind
+// each of them; exact is false where it has others.
+func plainPaths(typ, expression, below string) (out []path, exact bool) {
+	exact = true
+	for _, branch := range cutTop(normalise(expression), '|') {
+		p, plain := plainPath(branch)
+		switch {
+		case p.names != typ && !strings.HasPrefix(p.names, typ+"."):
+			exact = exact && plain
+		case !plain || below != "" && p.cast != "":
+			exact = false
+		case below == "":
+			out = append(out, p)
+		default:
+			for _, end := range cutTop(normalise(below), '|') {
+				e, plain := plainPath(end)
+				exact = exact && plain
+				out = append(out, path{p.names + "." + e.names, e.cast})
+			}
+		}
+	}
+	return out, exact && len(out) > 0
+}
+
+// plainPath reads a.b.c, a.b as T, (a.b as T) and a.b.as(T).
+func plainPath(branch string) (p path, plain bool) {
+	p.names, p.cast = cutCast(strings.TrimSpace(branch))
+	for _, call := range [...]string{".as(", ".ofType("} {
+		if head, typ, ok := strings.Cut(p.names, call); ok && p.cast == "" {
+			p.names, p.cast = head, strings.TrimSuffix(typ, ")")
+		}
+	}
+	return p, !strings.ContainsFunc(p.names+p.cast, func(r rune) bool {
+		return r != '.' && (r < 'A' || r > 'Z') && (r < 'a' || r > 'z') && (r < '0' || r > '9')
+	})
+}
+
+// covers says whether all that wanted reads stands in what has reads.
+func covers(has, wanted []path) bool {
+	for _, w := range wanted {
+		if !slices.Contains(has, w) && !slices.Contains(has, path{names: w.names}) {
+			return false
+		}
+	}
+	return true
+}
+
 // split cuts a parameter value at each sep that no backslash escapes (R4
 // search, escaping). The parts keep their escapes.
 func split(s string, sep byte) []string {

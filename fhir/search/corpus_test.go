@@ -2,9 +2,11 @@ package search
 
 import (
 	"errors"
+	"fmt"
 	"maps"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -95,6 +97,51 @@ func checkEntry(t *testing.T, r *Registry, typ string, e store.Entry) {
 	}
 	if (e.Kind == store.Link || e.Kind == store.URI) && e.Name == "" {
 		t.Errorf("%s.%s: a nameless %s", typ, e.Param, showEntry(e))
+	}
+}
+
+// A parameter that a composite is taken to imply has every value that the
+// composite's tuples have, so that driving by it loses nothing.
+func TestWhatACompositeImpliesIsThere(t *testing.T) {
+	r := registry(t)
+	all := append(examples(t), bundled(t, 100)...)
+	for _, typ := range r.spec.Resources() {
+		for _, p := range r.Params(typ) {
+			all = append(all, r.sketches(t, p)...)
+		}
+	}
+	checked := map[string]bool{}
+	for _, res := range all {
+		entries, err := r.Entries(res)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range entries {
+			e := &entries[i]
+			p, ok := r.Param(res.Type(), e.Param)
+			if !ok || p.Type != Composite {
+				continue
+			}
+			for k := range e.Parts {
+				q := p.parts[k].alone
+				if q == nil {
+					continue
+				}
+				checked[fmt.Sprint(res.Type(), p.Code, k)] = true
+				if !slices.ContainsFunc(entries, func(x store.Entry) bool { return x.Param == q.Code && reflect.DeepEqual(x.Value, e.Parts[k]) }) {
+					t.Errorf("%s/%s: component %d of %s has a value that %s has not: %+v", res.Type(), res.ID(), k+1, p.Code, q.Code, e.Parts[k])
+				}
+			}
+		}
+	}
+	for _, want := range [...]string{"Observationcode-value-quantity1", "Observationcombo-code-value-quantity1", "Observationcomponent-code-value-quantity1", "Observationcode-value-date1"} {
+		if !checked[want] {
+			t.Errorf("%s implies nothing", want)
+		}
+	}
+	t.Logf("%d components of composites", len(checked))
+	if len(checked) < 100 {
+		t.Errorf("only %d components of composites imply something", len(checked))
 	}
 }
 

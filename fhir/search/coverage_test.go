@@ -84,8 +84,8 @@ func TestEveryParameterIndexesSomething(t *testing.T) {
 	}
 }
 
-// sketchIndexes says whether one of the resources made for p gives it an entry.
-func (r *Registry) sketchIndexes(t *testing.T, p *Param) bool {
+// sketches are the resources made for p.
+func (r *Registry) sketches(t *testing.T, p *Param) (out []fhir.Resource) {
 	t.Helper()
 	var components []string
 	if p.Type == Composite {
@@ -98,9 +98,18 @@ func (r *Registry) sketchIndexes(t *testing.T, p *Param) bool {
 		g.target = p.Targets[0]
 	}
 	for _, text := range g.resources(p, components) {
-		entries, err := r.Entries(resource(t, text))
+		out = append(out, resource(t, text))
+	}
+	return out
+}
+
+// sketchIndexes says whether one of the resources made for p gives it an entry.
+func (r *Registry) sketchIndexes(t *testing.T, p *Param) bool {
+	t.Helper()
+	for _, res := range r.sketches(t, p) {
+		entries, err := r.Entries(res)
 		if err != nil {
-			t.Fatalf("%s: %v", text, err)
+			t.Fatalf("%s: %v", res.Raw(), err)
 		}
 		for _, e := range entries {
 			if e.Param == p.Code {

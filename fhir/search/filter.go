@@ -183,7 +183,7 @@ func (f *filters) test(types []string, p *Param, name, modifier, value string) (
 			return nil, err
 		}
 		for _, c := range conds {
-			union = append(union, store.Test{Param: param, Role: testRole(types, p, param, c.Space), Cond: c})
+			union = append(union, store.Test{Param: param, Role: testRole(types, p, param, c.Space), Cond: c, Implied: implied(types, p, &c)})
 		}
 	}
 	if f.tests += len(union); f.tests > maxTests {

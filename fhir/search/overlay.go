@@ -258,6 +258,7 @@ func (t *typeParams) copied() *typeParams {
 func (t *typeParams) add(p *Param) {
 	t.params = append(t.params, p)
 	t.byCode[p.Code] = p
+	t.loosen(p)
 }
 
 func (t *typeParams) sortParams() {

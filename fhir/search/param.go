@@ -51,6 +51,8 @@ type Param struct {
 type part struct {
 	param Param                     // kind and shape of the component, not registered by code
 	expr  map[string]*fhirpath.Expr // by type of the composite's base element
+	path  string                    // its expression
+	alone *Param                    // has an entry for every value of the component; nil: none
 }
 
 // Modifiers that may stand behind the parameter's name, sorted.
@@ -153,7 +155,7 @@ func (r *Registry) compileParts(p *Param, def *r4.SearchParameter) error {
 		if !ok {
 			return refusal("component %s is not defined", c.Definition)
 		}
-		one := part{param: Param{Code: of.Code, On: p.On, Type: Kind(of.Type), Targets: r.targets(of.Target)}, expr: map[string]*fhirpath.Expr{}}
+		one := part{param: Param{Code: of.Code, On: p.On, Type: Kind(of.Type), Targets: r.targets(of.Target)}, expr: map[string]*fhirpath.Expr{}, path: c.Expression}
 		for _, base := range p.shape.types {
 			if one.expr[base], err = compilePath(r.spec, c.Expression, base); err != nil {
 				return err

@@ -238,6 +238,9 @@ func (r *Registry) compileType(t *typeParams) {
 	}
 	r.assignRoles(t)
 	t.assignBits()
+	for _, p := range t.params {
+		t.loosen(p)
+	}
 }
 
 // The parameters of List that _list asks: its items, and those it has struck out.

@@ -35,6 +35,53 @@ func (a *arm) best() (*source, error) {
 	return best, err
 }
 
+// withImplied adds the sources of what tests imply. What share of the type they
+// match is left open: it is none beside that of the test.
+func (a *arm) withImplied(found []*source, limit int64) ([]*source, error) {
+	for _, part := range a.parts {
+		t, ok := part.(store.Test)
+		if !ok || len(t.Implied) == 0 || least(found) < 64 {
+			continue
+		}
+		for _, also := range a.sharpening(&t) {
+			s, err := a.testSource(also, limit)
+			if err != nil {
+				return nil, err
+			}
+			if s != nil {
+				found = append(found, s)
+			}
+		}
+	}
+	return found, nil
+}
+
+// sharpening are the implied tests that may have fewer hits than t: where the
+// names in t share a key, each of them alone has more.
+func (a *arm) sharpening(t *store.Test) []store.Test {
+	if _, ok := driverOf(a.typ, t); !ok {
+		return t.Implied
+	}
+	return slices.DeleteFunc(slices.Clone(t.Implied), func(also store.Test) bool {
+		return also.Cond.How == store.Is || also.Cond.How == store.Named
+	})
+}
+
+// alternative is the source of an expression inside an Or, which may be that of
+// something it implies.
+func (a *arm) alternative(x store.Expr, limit int64) (*source, error) {
+	t, ok := x.(store.Test)
+	if !ok || len(t.Implied) == 0 {
+		return a.sourceOf(x, compile(x, a.typ), limit)
+	}
+	parts := store.And{}
+	for _, also := range a.sharpening(&t) {
+		parts = append(parts, also)
+	}
+	t.Implied = nil
+	return a.narrowest(append(parts, t), limit)
+}
+
 // lists are the sources in rid order, smallest first.
 func (a *arm) lists(found []*source) []*source {
 	lists := slices.DeleteFunc(slices.Clone(found), func(s *source) bool { return !s.byRID })

@@ -189,6 +189,9 @@ func (a *arm) sourcesWithin(limit int64) (found []*source, err error) {
 		if chains {
 			break
 		}
+		if found, err = a.withImplied(found, limit); err != nil {
+			return nil, err
+		}
 		for _, joint := range [...]func([]*source, int64) (*source, error){a.ownedSource, a.periodSource} {
 			s, err := joint(found, limit)
 			if err != nil {
@@ -366,7 +369,7 @@ func (a *arm) any(s Scan) (bool, error) {
 // narrowest is the smallest source of an And inside an Or.
 func (a *arm) narrowest(parts store.And, limit int64) (best *source, err error) {
 	for _, part := range parts {
-		s, err := a.sourceOf(part, compile(part, a.typ), limit)
+		s, err := a.alternative(part, limit)
 		if err != nil {
 			return nil, err
 		}
@@ -409,11 +412,11 @@ func (a *arm) orSource(parts store.Or, limit int64) (*source, error) {
 func (a *arm) orPart(x store.Expr, i int, limit int64) (*source, error) {
 	t, ok := x.(store.Test)
 	if i < 8 || !ok || t.Cond.How != store.Is && t.Cond.How != store.Named {
-		return a.sourceOf(x, compile(x, a.typ), limit)
+		return a.alternative(x, limit)
 	}
 	d, ok := driverOf(a.typ, &t)
 	if !ok || t.Param == store.ParamID {
-		return a.sourceOf(x, compile(x, a.typ), limit)
+		return a.alternative(x, limit)
 	}
 	s := scanSource(t.Param, label(&t), d.scans, 8)
 	s.tight = d.tight

@@ -147,7 +147,7 @@ func (a *arm) owned(t *top) bool {
 
 // unsorted: lists in rid order may stop early, so that a larger one can be cheaper.
 func (a *arm) unsorted(t *top, base *source) (strategy, error) {
-	if base.n < few {
+	if base.n < few && !a.rivalled(base) {
 		return strategy{late: base}, nil
 	}
 	all, err := a.everything()
@@ -165,6 +165,12 @@ func (a *arm) unsorted(t *top, base *source) (strategy, error) {
 		}
 	}
 	return strategy{late: best}, nil
+}
+
+// rivalled says that a list which may stop early is so little longer than base,
+// which must be read to its end, that the two are worth comparing.
+func (a *arm) rivalled(base *source) bool {
+	return !base.byRID && base.n > 256 && slices.ContainsFunc(a.found, func(s *source) bool { return s.byRID && s.n < 8*base.n })
 }
 
 // sortWalk walks the index of the sort parameter, tests each row, and then
@@ -457,6 +463,9 @@ func (a *arm) roleTests(role store.Role) (out [][]store.Test) {
 func roleTests(alternatives []store.Expr, role store.Role) (tests []store.Test) {
 	for _, x := range alternatives {
 		t, ok := x.(store.Test)
+		if i := slices.IndexFunc(t.Implied, func(also store.Test) bool { return also.Role&role != 0 }); i >= 0 {
+			t = t.Implied[i]
+		}
 		if !ok || t.Role&role == 0 || t.Cond.Name == "" {
 			return nil
 		}

@@ -216,6 +216,66 @@ func TestCountsReadNoRows(t *testing.T) {
 	}
 }
 
+// glucoses is a memory engine with n values of one code, each as code, quantity
+// and both together.
+func glucoses(n int) *plan.Planner {
+	m := newMemory()
+	for i := range n {
+		coded := store.Value{Kind: store.Code, Name: "glucose"}
+		amount := store.Value{Kind: store.Range, Lo: amountOf(int64(i)), Hi: amountOf(int64(i))}
+		m.top++
+		m.set(store.Version{Key: store.Key{Type: "Observation", ID: fmt.Sprint(i)}, RID: m.top, Number: 1, Seq: store.Seq(m.top), Raw: []byte("{}")}, []store.Entry{
+			{Param: "code", Role: store.Hot, Value: coded}, {Param: "value-quantity", Value: amount},
+			{Param: "date", Role: store.Clock, Value: amount},
+			{Param: "code-value-quantity", Value: store.Value{Kind: store.Tuple, Parts: []store.Value{coded, amount}}},
+		})
+	}
+	return plan.New(m, plan.Options{})
+}
+
+// amountOf spreads amounts as wide as decimals are.
+func amountOf(n int64) []byte { return store.OrderedInt(n << 44) }
+
+// paired asks for a code with an amount from lo to hi.
+func paired(lo, hi int64) store.Test {
+	coded := store.Cond{How: store.Named, Name: "glucose"}
+	amount := store.Cond{How: store.Overlaps, Lo: amountOf(lo), Hi: amountOf(hi)}
+	return store.Test{Param: "code-value-quantity", Cond: store.Cond{How: store.All, Parts: []store.Cond{coded, amount}}, Implied: []store.Test{
+		{Param: "code", Role: store.Hot, Cond: coded}, {Param: "value-quantity", Cond: amount},
+	}}
+}
+
+// TestWhatIsImpliedDrives: a pair is found by the rarer of its parts, and by the
+// key of its names where that may stop early.
+func TestWhatIsImpliedDrives(t *testing.T) {
+	p := glucoses(20_000)
+	for name, c := range map[string]struct {
+		where store.Expr
+		sort  []store.Sort
+		count int
+		total int64
+		read  int64
+	}{
+		"few":              {where: paired(9_000, 9_003), count: 10, total: 4, read: 20},
+		"few of two":       {where: store.Or{paired(9_000, 9_003), paired(500, 501)}, count: 10, total: 6, read: 30},
+		"none but few":     {where: store.Not{Of: paired(10, 20_000)}, count: 10, total: 10, read: 50_000},
+		"counted":          {where: paired(9_000, 9_003), total: 4, read: 20},
+		"many":             {where: paired(5_000, 8_000), count: 10, total: -1, read: 12_000},
+		"most":             {where: paired(1_000, 20_000), count: 10, total: -1, read: 6_000},
+		"newest of many":   {where: paired(1_000, 19_000), sort: newest, count: 10, total: -1, read: 6_000},
+		"sorted otherwise": {where: paired(9_000, 9_003), sort: []store.Sort{{Param: "code"}}, count: 10, total: 4, read: 20},
+	} {
+		page, err := p.Find(context.Background(), store.Query{Types: []string{"Observation"}, Where: c.where, Sort: c.sort, Count: c.count, Total: c.total >= 0})
+		if err != nil || page.Total != c.total || c.total < 0 && len(page.Versions) != 10 {
+			t.Errorf("%s: %d of %d rows, %v", name, len(page.Versions), page.Total, err)
+		}
+		t.Logf("%s: %+v", name, page.Explain)
+		if e := page.Explain; e.Scanned+e.Examined > c.read {
+			t.Errorf("%s: %+v, at most %d", name, e, c.read)
+		}
+	}
+}
+
 // TestLimits: budget and deadline end a query and name what was being read.
 func TestLimits(t *testing.T) {
 	m, _ := ward(t, 2_000)
