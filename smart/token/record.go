@@ -162,19 +162,22 @@ func (t *Tokens) swap(ctx context.Context, before, after *record) (done bool, er
 		return false, fmt.Errorf("smart/token: write a grant: %w", err)
 	}
 	defer t.cache.drop(before.Grant.ID)
-	err = t.KV.KVSwap(ctx, bucketGrant, before.Grant.ID, before.read, raw, after.Until.Sub(t.Now()))
-	if errors.Is(err, store.ErrConflict) {
-		// It may have been ourselves, by a write that the driver repeated.
-		have, err := t.KV.KVGet(ctx, bucketGrant, before.Grant.ID)
-		if err != nil && !errors.Is(err, store.ErrNotFound) {
-			return false, fmt.Errorf("smart/token: read a grant: %w", err)
-		}
-		return bytes.Equal(have, raw), nil
+	wrong := t.KV.KVSwap(ctx, bucketGrant, before.Grant.ID, before.read, raw, after.Until.Sub(t.Now()))
+	if wrong == nil {
+		return true, nil
 	}
-	if err != nil {
-		return false, fmt.Errorf("smart/token: write a grant: %w", err)
+	// It may have been written all the same: by a write that the driver repeated,
+	// or one whose answer was lost.
+	have, err := t.KV.KVGet(ctx, bucketGrant, before.Grant.ID)
+	switch {
+	case err == nil && bytes.Equal(have, raw):
+		return true, nil
+	case !errors.Is(wrong, store.ErrConflict):
+		return false, fmt.Errorf("smart/token: write a grant: %w", wrong)
+	case err != nil && !errors.Is(err, store.ErrNotFound):
+		return false, fmt.Errorf("smart/token: read a grant: %w", err)
 	}
-	return true, nil
+	return false, nil
 }
 
 // pause waits a little, longer each time, not as long as others.

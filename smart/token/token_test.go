@@ -66,8 +66,8 @@ type memory struct {
 	clock *clock
 	held  map[string]value
 	fail  error
-	// before runs before each swap, outside the lock.
-	before func()
+	// lost, when set, is what the next swaps answer although they write.
+	lost error
 }
 
 type value struct {
@@ -112,9 +112,6 @@ func (m *memory) KVPut(_ context.Context, bucket, key string, data []byte, ttl t
 }
 
 func (m *memory) KVSwap(_ context.Context, bucket, key string, old, data []byte, ttl time.Duration) error {
-	if m.before != nil {
-		m.before()
-	}
 	err := m.lock()
 	defer m.mu.Unlock()
 	if err != nil {
@@ -124,7 +121,7 @@ func (m *memory) KVSwap(_ context.Context, bucket, key string, old, data []byte,
 		return store.ErrConflict
 	}
 	m.set(bucket, key, data, ttl)
-	return nil
+	return m.lost
 }
 
 func (m *memory) KVTake(ctx context.Context, bucket, key string) ([]byte, error) {
@@ -272,8 +269,14 @@ func (h *house) dead(bearer string) {
 	refused(h.t, err, "invalid_token", 401)
 }
 
+// test is a testing.TB or a rapid.T.
+type test interface {
+	Helper()
+	Fatalf(format string, args ...any)
+}
+
 // refused wants an OAuth error.
-func refused(t testing.TB, err error, code string, status int) {
+func refused(t test, err error, code string, status int) {
 	t.Helper()
 	var e *token.Error
 	if !errors.As(err, &e) || e.Code != code || e.Status != status {
@@ -282,7 +285,7 @@ func refused(t testing.TB, err error, code string, status int) {
 }
 
 // trouble wants an error that is nobody's fault.
-func trouble(t testing.TB, err error) {
+func trouble(t test, err error) {
 	t.Helper()
 	var e *token.Error
 	if err == nil || errors.As(err, &e) {
