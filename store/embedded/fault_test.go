@@ -5,9 +5,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -292,14 +294,45 @@ func TestTheVeryEndOfTheDiskKeepsTheStoreReadable(t *testing.T) {
 	mustCommit(t, again, 200, 210)
 }
 
-// copyOf is a copy of a folder: as after a restart, nobody else has it open.
+// copyOf is a copy of a folder as it was at one moment: as after a restart, nobody
+// else has it open. What works on the folder may end and start files meanwhile;
+// then it is copied once more.
 func copyOf(t *testing.T, dir string) string {
 	t.Helper()
-	to := filepath.Join(t.TempDir(), "copy")
-	if err := os.CopyFS(to, os.DirFS(dir)); err != nil {
+	for range 100 {
+		to, before := filepath.Join(t.TempDir(), "copy"), listing(t, dir)
+		err := os.CopyFS(to, os.DirFS(dir))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			t.Fatal(err)
+		}
+		if err == nil && slices.Equal(before, listing(t, dir)) {
+			return to
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	t.Fatalf("%s is never at rest", dir)
+	return ""
+}
+
+// listing is the files of a folder with their sizes and when they were written.
+func listing(t *testing.T, dir string) []string {
+	t.Helper()
+	var out []string
+	entries, err := os.ReadDir(dir)
+	if err != nil {
 		t.Fatal(err)
 	}
-	return to
+	for _, e := range entries {
+		info, err := e.Info()
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // ended since it was listed; the next listing lacks it
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		out = append(out, fmt.Sprint(e.Name(), info.Size(), info.ModTime().UnixNano()))
+	}
+	return out
 }
 
 func TestFolderOfAnotherProcess(t *testing.T) {
