@@ -26,6 +26,9 @@ type launch struct {
 
 func (g *Grant) launch() launch {
 	out := launch{Patient: g.Patient, Encounter: g.Encounter, Intent: g.Intent, Tenant: g.Tenant, StyleURL: g.StyleURL, Context: g.Context}
+	if len(g.Context) == 0 {
+		out.Context = nil // an empty text is no JSON
+	}
 	if g.Patient != "" {
 		out.NeedBanner = &g.NeedBanner
 	}
@@ -58,7 +61,7 @@ func ValidateContext(raw jsontext.Value) error {
 		return nil
 	}
 	var entries []map[string]jsontext.Value
-	if err := json.Unmarshal(raw, &entries); err != nil {
+	if err := json.Unmarshal(raw, &entries); err != nil || entries == nil {
 		return invalidRequest("fhirContext is no array of objects")
 	}
 	for _, entry := range entries {

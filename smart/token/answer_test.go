@@ -65,7 +65,7 @@ func TestR13_Context(t *testing.T) {
 		`[{"reference":"Task/2","https://x.example/ext":{"a":1},"__mine":[1]}]`:                                          true,
 		`[{"reference":"Task/2"},{"reference":"Task/3"}]`:                                                                true,
 
-		`{}`: false, `null x`: false, `["Task/1"]`: false, `[null,1]`: false, `[{}]`: false, `[{"type":"Task"}]`: false,
+		`{}`: false, `null x`: false, `null`: false, ` `: false, `[null]`: false, `["Task/1"]`: false, `[null,1]`: false, `[{}]`: false, `[{"type":"Task"}]`: false,
 		`[{"reference":""}]`:                            false,
 		`[{"reference":null}]`:                          false,
 		`[{"reference":1}]`:                             false,

@@ -23,7 +23,7 @@ func (t *Tokens) Check(ctx context.Context, bearer string) (Info, error) {
 	r, cached, err := t.cached(ctx, &sent, now)
 	if err == nil && cached && r.find(sent.digest, now) == nil {
 		// Another process may have issued it since.
-		t.cache.drop(r.Grant.ID)
+		t.forget(r.Grant.ID)
 		r, _, err = t.cached(ctx, &sent, now)
 	}
 	if errors.Is(err, store.ErrNotFound) {
@@ -60,60 +60,66 @@ func (t *Tokens) cached(ctx context.Context, sent *parsed, now time.Time) (r *re
 	return r, false, nil
 }
 
-// maxCached bounds the records held.
+// maxCached bounds the entries held.
 const maxCached = 20_000
 
-// cache holds records that were just read. They are shared: nobody changes one.
-type cache struct {
+// cache holds what was just read. It is shared: nobody changes it.
+type cache[K comparable, V any] struct {
 	mu   *sync.RWMutex
-	held map[[idSize]byte]seen
+	held map[K]seen[V]
 }
 
-// seen is a record and when its reading began.
-type seen struct {
-	record *record
-	at     time.Time
+// seen is a value and when its reading began.
+type seen[V any] struct {
+	value V
+	at    time.Time
 }
 
-func newCache() cache { return cache{mu: &sync.RWMutex{}, held: map[[idSize]byte]seen{}} }
+func newCache[K comparable, V any]() cache[K, V] {
+	return cache[K, V]{mu: &sync.RWMutex{}, held: map[K]seen[V]{}}
+}
 
 // fresh is false as well for what was read in the future: the clock was set back.
-func (s seen) fresh(now time.Time, life time.Duration) bool {
+func (s seen[V]) fresh(now time.Time, life time.Duration) bool {
 	age := now.Sub(s.at)
 	return age >= 0 && age < life
 }
 
-func (c *cache) get(id [idSize]byte, now time.Time, life time.Duration) (*record, bool) {
+func (c *cache[K, V]) get(key K, now time.Time, life time.Duration) (V, bool) {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
-	s, ok := c.held[id]
-	return s.record, ok && s.fresh(now, life)
+	s, ok := c.held[key]
+	return s.value, ok && s.fresh(now, life)
 }
 
-func (c *cache) put(id [idSize]byte, r *record, at time.Time, life time.Duration) {
+func (c *cache[K, V]) put(key K, v V, at time.Time, life time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if len(c.held) >= maxCached {
-		for id, s := range c.held {
+		for key, s := range c.held {
 			if !s.fresh(at, life) {
-				delete(c.held, id)
+				delete(c.held, key)
 			}
 		}
 	}
 	if len(c.held) >= maxCached {
 		clear(c.held)
 	}
-	c.held[id] = seen{r, at}
+	c.held[key] = seen[V]{v, at}
 }
 
-func (c *cache) drop(grant string) {
-	var id [idSize]byte
-	if n, err := strict.Decode(id[:], []byte(grant)); err != nil || n != idSize {
-		return
-	}
+func (c *cache[K, V]) drop(key K) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	delete(c.held, id)
+	delete(c.held, key)
+}
+
+// forget makes the next Check read a grant anew.
+func (t *Tokens) forget(grant string) {
+	var id [idSize]byte
+	if n, err := strict.Decode(id[:], []byte(grant)); err == nil && n == idSize {
+		t.cache.drop(id)
+	}
 }
 
 // Introspection is what is told of a token to who may ask (RFC 7662).

@@ -34,6 +34,9 @@ func (t *Tokens) Code(ctx context.Context, g Grant, redirect, challenge string) 
 	}
 	now := t.Now().UTC()
 	g.ID, g.Created = random(idSize), now
+	if len(g.Context) == 0 {
+		g.Context = nil // an empty text is no JSON
+	}
 	text, digest := t.mint(code, g.ID)
 	end := now.Add(t.CodeLife)
 	r := &record{Grant: g, Code: &pending{Digest: digest, Redirect: redirect, Challenge: challenge, Until: end}, Until: end}

@@ -213,6 +213,9 @@ func TestR9_CodeNeedsAWholeGrant(t *testing.T) {
 			t.Errorf("%s: a code was made", name)
 		}
 	}
+	g := grant()
+	g.Context = []byte{}
+	h.good(h.sign(g).AccessToken)
 	if _, err := h.Code(t.Context(), grant(), "", challenge(verifier)); err == nil {
 		t.Error("a code was made without a redirect")
 	}

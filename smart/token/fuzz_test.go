@@ -67,7 +67,7 @@ func FuzzVerifier(f *testing.F) {
 }
 
 func FuzzContext(f *testing.F) {
-	for _, seed := range []string{`[{"reference":"Task/1","role":"launch"}]`, `[{"canonical":"https://x/y"}]`, `[{"identifier":{}}]`, `[]`, `[{"__a":1}]`} {
+	for _, seed := range []string{`[{"reference":"Task/1","role":"launch"}]`, `[{"canonical":"https://x/y"}]`, `[{"identifier":{}}]`, `[]`, `[{"__a":1}]`, "", "null"} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, raw string) {

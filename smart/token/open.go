@@ -48,7 +48,7 @@ type Config struct {
 type Tokens struct {
 	Config
 	keys  secrets
-	cache cache
+	cache cache[[idSize]byte, *record]
 	ring  ringCache
 }
 
@@ -69,7 +69,7 @@ func Open(c Config) (*Tokens, error) {
 	if err := c.durations(); err != nil {
 		return nil, err
 	}
-	t := &Tokens{Config: c, cache: newCache()}
+	t := &Tokens{Config: c, cache: newCache[[idSize]byte, *record]()}
 	for use, key := range map[string]*[]byte{"tag": &t.keys.tag, "digest": &t.keys.digest, "seal": &t.keys.seal, "ring": &t.keys.ring} {
 		var err error
 		if *key, err = hkdf.Key(sha256.New, c.Secret, nil, "candela/smart/token/"+use, 32); err != nil {

@@ -41,7 +41,11 @@ type OutsideConfig struct {
 type Outside struct {
 	OutsideConfig
 	verifier *oidc.IDTokenVerifier
+	cache    cache[[sha256.Size]byte, Info] // by the hash of a token that was verified
 }
+
+// verifiedLife is how long a token that was verified is not verified again.
+const verifiedLife = 30 * time.Second
 
 // asymmetric are the algorithms whose keys can be public.
 var asymmetric = [...]string{
@@ -72,7 +76,7 @@ func NewOutside(c OutsideConfig) (*Outside, error) {
 	}
 	keys := newKeyHost(c.HTTP, c.JWKS, c.Now)
 	verifier := oidc.NewVerifier(c.Issuer, keys, &oidc.Config{ClientID: c.Audience, SupportedSigningAlgs: c.Algorithms, Now: c.Now})
-	return &Outside{OutsideConfig: c, verifier: verifier}, nil
+	return &Outside{OutsideConfig: c, verifier: verifier, cache: newCache[[sha256.Size]byte, Info]()}, nil
 }
 
 // Issued says whether a token claims to be of this server, so that it is known
@@ -96,6 +100,22 @@ func (o *Outside) Check(ctx context.Context, bearer string) (Info, error) {
 	if len(bearer) > MaxBearer || strings.Count(bearer, ".") != 2 || !b64token(bearer) {
 		return Info{}, invalidToken("the token is no signed JWT")
 	}
+	now, hash := o.Now(), sha256.Sum256([]byte(bearer))
+	if info, ok := o.cache.get(hash, now, verifiedLife); ok && now.Before(info.Expires) {
+		return info, nil
+	}
+	info, err := o.verify(ctx, bearer)
+	if err != nil {
+		return Info{}, err
+	}
+	if info.JTI == "" {
+		info.JTI = strict.EncodeToString(hash[:16])
+	}
+	o.cache.put(hash, info, now, verifiedLife)
+	return info, nil
+}
+
+func (o *Outside) verify(ctx context.Context, bearer string) (Info, error) {
 	trouble := &trouble{}
 	verified, err := o.verifier.Verify(context.WithValue(ctx, troubleKey{}, trouble), bearer)
 	if trouble.err != nil {
@@ -104,11 +124,11 @@ func (o *Outside) Check(ctx context.Context, bearer string) (Info, error) {
 	if err != nil {
 		return Info{}, invalidToken("the token is not one of the authorization server for this server, or is over")
 	}
-	claims := map[string]jsontext.Value{}
-	if err := verified.Claims((*rawClaims)(&claims)); err != nil {
+	claims := rawClaims{}
+	if err := verified.Claims(&claims); err != nil {
 		return Info{}, invalidToken("the claims of the token cannot be read")
 	}
-	return o.info(claims, verified, bearer)
+	return o.info(claims, verified)
 }
 
 // rawClaims reads claims with their names as they are, none twice: what the
@@ -120,7 +140,7 @@ func (c *rawClaims) UnmarshalJSON(raw []byte) error {
 }
 
 // info reads the claims of a verified token.
-func (o *Outside) info(claims rawClaims, verified *oidc.IDToken, bearer string) (Info, error) {
+func (o *Outside) info(claims rawClaims, verified *oidc.IDToken) (Info, error) {
 	if claims.text("iss") != o.Issuer || claims["aud"] == nil || claims["exp"] == nil {
 		return Info{}, invalidToken("the token has no iss, aud or exp")
 	}
@@ -137,9 +157,8 @@ func (o *Outside) info(claims rawClaims, verified *oidc.IDToken, bearer string) 
 		g.User = "" // a backend service speaks for itself
 	}
 	jti := claims.text("jti")
-	if jti == "" || len(jti) > 128 || !b64token(jti) {
-		hash := sha256.Sum256([]byte(bearer))
-		jti = strict.EncodeToString(hash[:16])
+	if len(jti) > 128 || !b64token(jti) {
+		jti = "" // its hash is its name then
 	}
 	return Info{Grant: g, Scope: g.Scope, JTI: jti, Issued: verified.IssuedAt, Expires: verified.Expiry}, nil
 }

@@ -242,7 +242,7 @@ func TestT54_KeyHostDown(t *testing.T) {
 	e.clock.Add(5 * time.Second)
 	e.good(text)
 	e.answer(down)
-	e.clock.Add(599 * time.Second)
+	e.clock.Add(595 * time.Second)
 	e.good(text) // the keys are good as long as their host said
 	unavailable(e.token(jose.RS256, "new", e.rsa, nil))
 	e.good(text)

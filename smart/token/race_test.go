@@ -174,11 +174,11 @@ func TestE13_RevocationWins(t *testing.T) {
 				answers[i], err = c.tokens[i%4].Refresh(t.Context(), token.Renewal{Client: app, Token: a.RefreshToken})
 				return err
 			})
-			for _, b := range append(answers, a) {
+			for _, b := range append([]token.Answer{a}, answers...) {
 				if b.AccessToken == "" {
 					continue
 				}
-				// A token opened anew holds nothing in its cache.
+				// Tokens opened anew hold nothing in its cache.
 				_, err := start(t, c.store).Check(t.Context(), b.AccessToken)
 				refused(t, err, "invalid_token", 401)
 				_, err = c.tokens[1].Refresh(t.Context(), token.Renewal{Client: app, Token: b.RefreshToken})

@@ -161,7 +161,7 @@ func (t *Tokens) swap(ctx context.Context, before, after *record) (done bool, er
 	if err != nil {
 		return false, fmt.Errorf("smart/token: write a grant: %w", err)
 	}
-	defer t.cache.drop(before.Grant.ID)
+	defer t.forget(before.Grant.ID)
 	wrong := t.KV.KVSwap(ctx, bucketGrant, before.Grant.ID, before.read, raw, after.Until.Sub(t.Now()))
 	if wrong == nil {
 		return true, nil
@@ -195,7 +195,7 @@ func pause(ctx context.Context, try int) error {
 // end deletes a grant: none of its tokens is good from now on.
 func (t *Tokens) end(ctx context.Context, r *record) error {
 	err := t.KV.KVDelete(ctx, bucketGrant, r.Grant.ID)
-	t.cache.drop(r.Grant.ID)
+	t.forget(r.Grant.ID)
 	if err != nil {
 		return fmt.Errorf("smart/token: end a grant: %w", err)
 	}
