@@ -21,6 +21,7 @@ type Spec struct {
 	compartments map[string]map[string][]string
 	codes        map[string]*CodeSet
 	caseRule     map[string]bool
+	owners       map[string]Ownership
 }
 
 var load = sync.OnceValues(read)
@@ -55,6 +56,7 @@ func (s *Spec) readRest() error {
 	if err := s.readCodes(); err != nil {
 		return err
 	}
+	s.ownerships()
 	return s.readCaseRule()
 }
 
