@@ -21,7 +21,9 @@ var mayImport = map[string][]string{
 	"store/body/train":           {},
 	"store/plan":                 {"store"},
 	"store/turn":                 {},
-	"store/embedded":             {"store", "store/plan", "store/body", "store/embedded/sets"},
+	"store/vault":                {},
+	"store/embedded":             {"store", "store/plan", "store/body", "store/vault", "store/embedded/cipherfs", "store/embedded/sets"},
+	"store/embedded/cipherfs":    {"store/vault"},
 	"store/embedded/sets":        {"store", "store/plan"},
 	"store/mongo":                {"store", "store/plan", "store/body", "store/turn"},
 	"store/mongo/mongotest":      {},
@@ -31,7 +33,8 @@ var mayImport = map[string][]string{
 	"fhir/fhirpath/system":       {"fhir", "fhir/fhirpath/syntax", "fhir/fhirpath/ucum"},
 	"fhir/fhirpath/ucum":         {},
 	"fhir/rest":                  {"fhir"},
-	"fhir/audit":                 {"fhir"},
+	"fhir/audit":                 {"fhir", "fhir/audit/journal", "store"},
+	"fhir/audit/journal":         {"store"},
 	"fhir/patch":                 {"fhir", "fhir/fhirpath"},
 	"fhir/search":                {"fhir", "fhir/r4", "fhir/fhirpath", "fhir/fhirpath/ucum", "fhir/search/grammar", "fhir/search/phonetic", "store"},
 	"fhir/search/grammar":        {"fhir"},
@@ -43,7 +46,7 @@ var mayImport = map[string][]string{
 	"fhir/interaction/link":      {"fhir"},
 	"fhir/interaction/page":      {"fhir", "store"},
 	"fhir/interaction/subset":    {"fhir", "fhir/r4"},
-	"fhir/operation":             {"fhir", "fhir/r4", "fhir/search", "fhir/interaction/page", "fhir/operation/erase", "store"},
+	"fhir/operation":             {"fhir", "fhir/audit", "fhir/r4", "fhir/search", "fhir/interaction/page", "fhir/operation/erase", "store"},
 	"fhir/operation/erase":       {"fhir", "fhir/audit", "fhir/search", "store"},
 	"fhir/index":                 {"fhir", "fhir/bulk", "fhir/search", "store"},
 	"fhir/linking":               {"fhir", "fhir/r4", "fhir/search", "store"},
@@ -69,11 +72,12 @@ var mayImport = map[string][]string{
 var onlyIn = map[string][]string{
 	"github.com/gin-gonic/gin":         {"fhir/rest", "cmd/app"},
 	"go.mongodb.org/mongo-driver":      {"store/mongo", "store/mongo/mongotest"},
-	"github.com/cockroachdb/pebble":    {"store/embedded"},
+	"github.com/cockroachdb/pebble":    {"store/embedded", "store/embedded/cipherfs"},
 	"github.com/samply/golang-fhir-m":  {"analytics", "analytics/risk", "analytics/segment", "conformance", "cmd/demo", "fhir/audit"},
 	"github.com/google/uuid":           {"cmd/app"},
 	"github.com/coreos/go-oidc":        {"smart/token", "smart/account"},
 	"github.com/RoaringBitmap/roaring": {"store/embedded/sets"},
+	"github.com/transparency-dev":      {"fhir/audit/journal"},
 }
 
 type room struct {
