@@ -60,7 +60,7 @@ func physical(sc plan.Scan, keys map[store.RID]plan.Keys) []plan.Hit {
 	for rid, k := range keys {
 		switch sc.Index {
 		case plan.Equal:
-			if slices.Contains(k.Equal, sc.Hash) {
+			if slices.ContainsFunc(append(sc.More, sc.Hash), func(h uint64) bool { return slices.Contains(k.Equal, h) }) {
 				all = append(all, plan.Hit{RID: rid})
 			}
 		case plan.Timed:
@@ -162,7 +162,14 @@ func scansToTry() []plan.Scan {
 		{Index: plan.Equal, Hash: plan.HashOfType("T")},
 		{Index: plan.Equal, Hash: plan.HashOfName("T", "code", "c1")},
 		{Index: plan.Equal, Hash: plan.HashOfName("T", "code", "none")},
+		{Index: plan.Equal, Hash: plan.HashOfName("T", "code", "c1"), More: []uint64{plan.HashOf("T", "code", "s", "c1"), plan.HashOfName("T", "code", "c2")}},
+		{Index: plan.Equal, Hash: plan.HashOfName("T", "code", "none"), More: []uint64{plan.HashOfName("T", "code", "c0")}},
 	}
+	many := plan.Scan{Index: plan.Equal, Hash: plan.HashOfName("T", "code", "c1")}
+	for i := range 99 { // as many as one walk may have
+		many.More = append(many.More, plan.HashOfName("T", "code", fmt.Sprint("d", i)))
+	}
+	scans = append(scans, many)
 	timed, low, high := plan.HashOfName("T", "code", "c2"), plan.FieldHash("T", "range", plan.Low), plan.FieldHash("T", "range", plan.High)
 	for _, b := range [][2][]byte{{nil, nil}, {day(3), nil}, {nil, day(3)}, {day(3), day(5)}, {day(4), day(4)}, {day(5), day(4)}} {
 		for _, at := range []plan.Scan{{Index: plan.Timed, Hash: timed}, {Index: plan.Ordered, Hash: low}, {Index: plan.Ordered, Hash: high}} {

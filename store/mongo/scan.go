@@ -114,11 +114,30 @@ func (w *walk) equal(opt *options.FindOptionsBuilder) (bson.D, *options.FindOpti
 	if w.Desc {
 		how, dir = "$lt", -1
 	}
-	filter := bson.D{{Key: "ix", Value: int64(w.Hash)}}
+	filter := bson.D{{Key: "ix", Value: listed(&w.Scan)}}
 	if w.resumed {
 		filter = append(filter, bson.E{Key: "_id", Value: bson.D{{Key: how, Value: int64(w.After.RID)}}})
 	}
 	return filter, opt.SetHint(up("ix", "_id")).SetSort(directed(dir, []string{"_id"})).SetProjection(w.fields("_id"))
+}
+
+// uniteMost lists are walked as one: of so many the server merges the keys in
+// the order of the record ids, where of more it would sort them.
+const uniteMost = 100
+
+// Unite makes the snapshot a plan.Uniter.
+func (p *snapshot) Unite() int { return uniteMost }
+
+// listed is the condition on ix that a resource stands in a list of an Equal scan.
+func listed(sc *plan.Scan) any {
+	if len(sc.More) == 0 {
+		return int64(sc.Hash)
+	}
+	any := bson.A{int64(sc.Hash)}
+	for _, h := range sc.More {
+		any = append(any, int64(h))
+	}
+	return bson.D{{Key: "$in", Value: any}}
 }
 
 // timedUp walks the index on (cx, d, _id) against its order.
@@ -292,6 +311,9 @@ const (
 
 // Estimate is exact up to countMost.
 func (p *snapshot) Estimate(ctx context.Context, sc plan.Scan, limit int64) (int64, error) {
+	if len(sc.More) > 0 {
+		return p.estimateUnited(ctx, sc, limit)
+	}
 	name := fmt.Sprintf("%d %x %x %x", sc.Index, sc.Hash, sc.From, sc.To)
 	known, ok := p.s.estimates.get(name)
 	if !ok || !known.exact && known.hits == 0 && limit > countMost {
@@ -305,6 +327,28 @@ func (p *snapshot) Estimate(ctx context.Context, sc plan.Scan, limit int64) (int
 		known.hits = max(known.hits, countMost)
 	}
 	return min(known.hits, limit), nil
+}
+
+// estimateUnited counts several lists as one; where that does not come to an
+// end, it asks for a few of them one by one. No two searches ask for the same
+// lists, so nothing is remembered.
+func (p *snapshot) estimateUnited(ctx context.Context, sc plan.Scan, limit int64) (int64, error) {
+	const sample = 8
+	least, err := p.count(ctx, sc, nil, min(limit, countMost))
+	if err != nil || least < countMost || limit <= countMost {
+		return least, err
+	}
+	lists := append([]uint64{sc.Hash}, sc.More...)
+	asked := lists[:min(len(lists), sample)]
+	n := int64(0)
+	for _, h := range asked {
+		e, err := p.Estimate(ctx, plan.Scan{Index: plan.Equal, Hash: h}, limit)
+		if err != nil {
+			return 0, err
+		}
+		n += e
+	}
+	return min(max(n*int64(len(lists))/int64(len(asked)), least), limit), nil
 }
 
 // measure counts, then samples when that did not come to an end. hits 0 without
@@ -371,7 +415,7 @@ func (p *snapshot) count(ctx context.Context, sc plan.Scan, among bson.A, limit 
 	filter := bson.D{}
 	switch sc.Index {
 	case plan.Equal:
-		filter, index = bson.D{{Key: "ix", Value: int64(sc.Hash)}}, up("ix", "_id")
+		filter, index = bson.D{{Key: "ix", Value: listed(&sc)}}, up("ix", "_id")
 	case plan.Timed:
 		filter, index = bson.D{{Key: "cx", Value: int64(sc.Hash)}, {Key: "d", Value: between}}, timedIndex()
 	case plan.Ordered:

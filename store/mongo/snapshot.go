@@ -112,16 +112,25 @@ func (p *snapshot) lookup(ctx context.Context, keys []store.Key, out []store.RID
 		byType[k.Type] = append(byType[k.Type], k.ID)
 	}
 	found := make(map[store.Key]store.RID, len(keys))
+	projection := bson.D{{Key: "t", Value: 1}, {Key: "i", Value: 1}, {Key: "a", Value: 1}}
+	rows := len(keys) <= stepBody && len(p.rows) < rowCache
+	if rows { // what is looked up is looked at: it may come along
+		projection = append(withBody(), bson.E{Key: "fw", Value: 1})
+	}
 	for typ, ids := range byType {
 		cur, err := p.s.res.Find(p.in(ctx), bson.D{{Key: "t", Value: typ}, {Key: "i", Value: bson.D{{Key: "$in", Value: ids}}}},
 			options.Find().SetHint(up("t", "i")).SetBatchSize(int32(len(ids)+1)).
-				SetProjection(bson.D{{Key: "t", Value: 1}, {Key: "i", Value: 1}, {Key: "a", Value: 1}}))
+				SetProjection(projection))
 		err = each(ctx, cur, err, "look up keys", func(doc bson.Raw) error {
 			r, err := readRecord(doc)
-			if err == nil && r.live() {
-				found[r.Key] = r.RID
+			if err != nil || !r.live() {
+				return err
 			}
-			return err
+			found[r.Key] = r.RID
+			if rows {
+				return p.keep(doc, true)
+			}
+			return nil
 		})
 		if err != nil {
 			return err

@@ -82,6 +82,31 @@ func (a *arm) alternative(x store.Expr, limit int64) (*source, error) {
 	return a.narrowest(append(parts, t), limit)
 }
 
+// unitedSource walks alternatives that are all Equal lists as one, where the
+// engine can.
+func (a *arm) unitedSource(parts store.Or, limit int64) (*source, error) {
+	if _, ok := a.r.snap.(Uniter); !ok || len(parts) < 2 {
+		return nil, nil
+	}
+	var scans []Scan
+	tight := true
+	for _, part := range parts {
+		t, ok := part.(store.Test)
+		if !ok || t.Param == store.ParamID || len(t.Implied) > 0 {
+			return nil, nil
+		}
+		d, ok := driverOf(a.typ, &t)
+		if !ok || d.none || slices.ContainsFunc(d.scans, func(s Scan) bool { return s.Index != Equal }) {
+			return nil, nil
+		}
+		scans, tight = append(scans, d.scans...), tight && d.tight
+	}
+	scans = a.r.united(scans)
+	n, err := a.estimate(scans, limit)
+	first, _ := parts[0].(store.Test)
+	return scanSource(first.Param, label(&first)+" or …", scans, n).tightAs(tight), err
+}
+
 // lists are the sources in rid order, smallest first.
 func (a *arm) lists(found []*source) []*source {
 	lists := slices.DeleteFunc(slices.Clone(found), func(s *source) bool { return !s.byRID })
@@ -136,6 +161,16 @@ func intersect(lists []*source, n, cost int64) *source {
 	return s
 }
 
+// wholeHint is that of a source which is read to its end: where it is short, one
+// batch is to be enough.
+func wholeHint(s *source) int {
+	const short = 200
+	if s.n >= short {
+		return 0
+	}
+	return int(s.n) + 1
+}
+
 // each hands on all matches of the arm in batches, each once.
 func (a *arm) each(do func([]Row) error) error {
 	base, err := a.best()
@@ -145,7 +180,7 @@ func (a *arm) each(do func([]Row) error) error {
 	if err != nil {
 		return err
 	}
-	s, err := base.open(a.r, false, 0)
+	s, err := base.open(a.r, false, wholeHint(base))
 	if err != nil {
 		return err
 	}

@@ -126,11 +126,18 @@ func (r *run) lookup(keys []store.Key) ([]store.RID, error) {
 func (n *viaNode) gather(r *run, typ string) ([]store.RID, error) {
 	var set ridSet
 	err := newArm(r, n.Type, n.Of).each(func(rows []Row) error {
+		links := make([]Scan, len(rows))
 		for i := range rows {
 			id := rows[i].Key.ID
 			n.known[strings.Clone(id)] = true
-			s := &scanStream{scan: Scan{Index: Equal, Hash: HashOf(typ, n.Param, n.Type, id), Hint: 1024}, name: n.Param}
-			if err := r.drain(s, func(rid store.RID) { set.add(rid) }); err != nil {
+			links[i] = Scan{Index: Equal, Hash: HashOf(typ, n.Param, n.Type, id)}
+		}
+		for _, scan := range r.united(links) {
+			scan.Hint = 1024
+			if len(scan.More) > 0 {
+				scan.Hint = 64 // the records of so few may come along
+			}
+			if err := r.drain(&scanStream{scan: scan, name: n.Param}, func(rid store.RID) { set.add(rid) }); err != nil {
 				return err
 			}
 		}

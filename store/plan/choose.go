@@ -109,7 +109,7 @@ func scanSource(name, label string, scans []Scan, n int64) *source {
 	s := &source{name: name, label: label, n: n}
 	lists := !slices.ContainsFunc(scans, func(s Scan) bool { return s.Index != Equal })
 	s.byRID = lists && len(scans) <= mostMerged
-	if lists && len(scans) == 1 {
+	if lists && len(scans) == 1 && len(scans[0].More) == 0 {
 		s.list = &scans[0].Hash
 	}
 	s.open = func(r *run, desc bool, hint int) (stream, error) {
@@ -278,7 +278,7 @@ func (a *arm) sourceOf(x store.Expr, n node, limit int64) (*source, error) {
 	case store.And:
 		return a.narrowest(x, limit)
 	case store.Or:
-		return a.orSource(x, limit)
+		return a.orSource(x, n, limit)
 	case store.Via:
 		via, _ := n.(*viaNode)
 		return a.viaSource(via, limit)
@@ -343,27 +343,11 @@ func (a *arm) testSource(t store.Test, limit int64) (*source, error) {
 			return nil, err
 		}
 	}
-	n, err := a.estimate(d.scans, limit)
-	s := scanSource(t.Param, label(&t), d.scans, n)
+	scans := a.r.united(d.scans)
+	n, err := a.estimate(scans, limit)
+	s := scanSource(t.Param, label(&t), scans, n)
 	s.tight = d.tight
 	return s, err
-}
-
-// overTexts says whether a condition is driven by the words of texts.
-func overTexts(c *store.Cond) bool {
-	switch c.How {
-	case store.Exactly, store.Whole, store.Leads:
-		return true
-	default:
-		return c.How == store.Starts && c.Name == ""
-	}
-}
-
-// any says whether an index has a hit.
-func (a *arm) any(s Scan) (bool, error) {
-	s.Hint = 1
-	_, ok, err := (&scanStream{scan: s}).next(a.r)
-	return ok, err
 }
 
 // narrowest is the smallest source of an And inside an Or.
@@ -383,11 +367,21 @@ func (a *arm) narrowest(parts store.And, limit int64) (best *source, err error) 
 }
 
 // orSource unites the sources of all alternatives; one without a source leaves none.
-func (a *arm) orSource(parts store.Or, limit int64) (*source, error) {
+func (a *arm) orSource(parts store.Or, n node, limit int64) (*source, error) {
+	if s, err := a.unitedSource(parts, limit); s != nil || err != nil {
+		return s, err
+	}
 	u := &source{name: "or", label: "or", tight: true, byRID: len(parts) <= mostMerged}
 	all := make([]*source, len(parts))
+	chains := chainsIn(n)
 	for i, part := range parts {
-		s, err := a.orPart(part, i, limit)
+		s, err := (*source)(nil), error(nil)
+		if direct(part) && len(chains) > 0 { // what its source learns, the filter knows
+			s, err = a.sourceOf(part, chains[0], limit)
+			chains = chains[1:]
+		} else {
+			s, err = a.orPart(part, i, limit)
+		}
 		if s == nil || err != nil {
 			return nil, err
 		}

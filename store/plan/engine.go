@@ -49,6 +49,13 @@ type Counter interface {
 	Count(ctx context.Context, hashes []uint64) (n int64, ok bool, err error)
 }
 
+// Uniter is what a Snapshot offers that can walk several Equal lists as one: over
+// a network that costs what one of them does.
+type Uniter interface {
+	// Unite is how many lists one walk may have.
+	Unite() int
+}
+
 // Sets is what a Snapshot offers that keeps long Equal lists in memory as sets,
 // so that conditions on many records cost little.
 type Sets interface {
@@ -132,6 +139,9 @@ const (
 type Scan struct {
 	Index Index
 	Hash  uint64 // Equal, Timed: HashOf…; Ordered, Prefix: FieldHash
+	// More are further Equal lists: the walk is over what stands in any of them,
+	// each hit once. Only a Uniter is asked for it.
+	More []uint64
 	// From (inclusive) and To (inclusive; for Prefix every key starting with To
 	// is included) bound Hit.Order; nil is unbounded.
 	From, To []byte

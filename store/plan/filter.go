@@ -75,6 +75,27 @@ func compileOr(parts store.Or, typ string) node {
 	return some
 }
 
+// direct says whether x is a chain itself.
+func direct(x store.Expr) bool {
+	switch x.(type) {
+	case store.Via, store.Has:
+		return true
+	}
+	return false
+}
+
+// chainsIn are the nodes of the direct chains of a compiled Or, in its order.
+func chainsIn(n node) (chains []node) {
+	some, _ := n.(someNode)
+	for _, part := range some {
+		switch part.(type) {
+		case *viaNode, *hasNode:
+			chains = append(chains, part)
+		}
+	}
+	return chains
+}
+
 func (n allNode) keep(r *run, rows []Row, live []bool) error {
 	for _, part := range n {
 		if err := part.keep(r, rows, live); err != nil {

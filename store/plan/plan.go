@@ -72,7 +72,7 @@ func (p *Planner) FindIn(ctx context.Context, snap Snapshot, q store.Query) (sto
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, p.opt.Deadline, errDeadline)
 	defer cancel()
-	r := &run{ctx: ctx, snap: snap, opt: p.opt, q: q, top: snap.Top()}
+	r := &run{ctx: ctx, snap: snap, opt: p.opt, q: q, top: snap.Top(), held: map[field]bool{}}
 	var page store.Page
 	var err error
 	if r.where, err = r.grown(q.Where); err == nil {
@@ -101,11 +101,18 @@ type run struct {
 	snap    Snapshot
 	opt     Options
 	q       store.Query
-	where   store.Expr // of q, its trees walked
-	top     store.RID  // rows above are newer than the first page
-	reading string     // the parameter whose index is being read
+	where   store.Expr     // of q, its trees walked
+	top     store.RID      // rows above are newer than the first page
+	reading string         // the parameter whose index is being read
+	held    map[field]bool // whether the index of a field has hits
 	spent   int64
 	explain store.Explain
+}
+
+// field is all of what one parameter has in an index.
+type field struct {
+	index Index
+	hash  uint64
 }
 
 // scanned counts index entries, examined forward records.

@@ -187,6 +187,25 @@ func equal(hashes ...uint64) []Scan {
 	return scans
 }
 
+// united are Equal scans as few walks, where the engine can.
+func (r *run) united(scans []Scan) []Scan {
+	u, ok := r.snap.(Uniter)
+	if !ok || len(scans) < 2 || slices.ContainsFunc(scans, func(s Scan) bool { return s.Index != Equal }) {
+		return scans
+	}
+	hashes := make([]uint64, 0, len(scans))
+	for i := range scans {
+		hashes = append(append(hashes, scans[i].Hash), scans[i].More...)
+	}
+	slices.Sort(hashes)
+	hashes = slices.Compact(hashes)
+	out := scans[:0:0]
+	for part := range slices.Chunk(hashes, u.Unite()) {
+		out = append(out, Scan{Index: Equal, Hash: part[0], More: part[1:]})
+	}
+	return out
+}
+
 func prefix(typ, param string, edge byte, start string) []Scan {
 	key := []byte(truncate(start))
 	return []Scan{{Index: Prefix, Hash: FieldHash(typ, param, edge), From: key, To: key}}
@@ -357,6 +376,30 @@ func rangeDriver(low, high uint64, b bounds) (driver, bool) {
 		d.scans = append(d.scans, Scan{Index: Ordered, Hash: high, From: b.high})
 	}
 	return d, len(d.scans) > 0
+}
+
+// overTexts says whether a condition is driven by the words of texts.
+func overTexts(c *store.Cond) bool {
+	switch c.How {
+	case store.Exactly, store.Whole, store.Leads:
+		return true
+	default:
+		return c.How == store.Starts && c.Name == ""
+	}
+}
+
+// any says whether an index has a hit; it is asked once in a run.
+func (a *arm) any(s Scan) (bool, error) {
+	is := field{s.Index, s.Hash}
+	if known, ok := a.r.held[is]; ok {
+		return known, nil
+	}
+	s.Hint = 1
+	_, has, err := (&scanStream{scan: s}).next(a.r)
+	if err == nil {
+		a.r.held[is] = has
+	}
+	return has, err
 }
 
 // label names a test for Explain.
