@@ -208,3 +208,28 @@ func TestT80_WritesPastTheBoundAreDone(t *testing.T) {
 		}
 	}
 }
+
+// An operation that would be refused refuses its transaction before it writes;
+// one that changes data is never part of one, since it could not be undone with it.
+func TestTransactionsForeseeTheirOperations(t *testing.T) {
+	s := open(t, openStore(t, time.Now), time.Now)
+	if status, _, body := s.send(t, "PUT", "/Basic/a", basicOf("a")); status != 201 {
+		t.Fatalf("%d %s", status, body)
+	}
+	meta := `{"resourceType":"Parameters","parameter":[{"name":"meta","valueMeta":{"tag":[{"code":"x"}]}}]}`
+	for entry, want := range map[string]int{
+		entryOf("GET", "Basic/a/$none", ""): 404, entryOf("GET", "Basic/$everything", ""): 404, entryOf("GET", "Patient/a/$everything?_count=x", ""): 400,
+		entryOf("GET", "Basic/a/$meta-add", ""): 400, entryOf("POST", "Basic/a/$meta-add", meta): 400, entryOf("GET", "Basic/a/$meta", ""): 200,
+	} {
+		status, _, body := s.send(t, "POST", "", bundleOf("transaction", entryOf("POST", "Basic", basicOf("b")), entry))
+		if status != want || want != 200 && !strings.Contains(body, "Bundle.entry[1]") {
+			t.Errorf("%s: %d, want %d: %s", entry, status, want, body)
+		}
+	}
+	if _, _, body := s.send(t, "GET", "/Basic?_summary=count", ""); !strings.Contains(body, `"total":2`) {
+		t.Errorf("one of the transactions and the first write are done: %s", body)
+	}
+	if _, _, body := s.send(t, "POST", "", bundleOf("batch", entryOf("POST", "Basic/a/$meta-add", meta))); !strings.Contains(body, `"status":"200`) {
+		t.Errorf("a batch takes it: %s", body)
+	}
+}

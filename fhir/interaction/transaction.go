@@ -120,8 +120,9 @@ func (e *Engine) resolve(ctx context.Context, entries []*entry) ([]*write, error
 }
 
 // foresee fails the transaction before it writes where one of its reads will
-// fail: what it asks for is not there, is deleted by it, or is malformed. What
-// another caller changes in between is said in the read's own entry.
+// fail: what it asks for is not there, is deleted by it, or is malformed; or is an
+// operation that changes data, which would not be undone with it. What another
+// caller changes in between is said in the read's own entry.
 func (e *Engine) foresee(ctx context.Context, entries []*entry, writes []*write) error {
 	ends := map[store.Key]bool{} // written here -> deleted here
 	for _, w := range writes {
@@ -160,6 +161,10 @@ func (e *Engine) readable(ctx context.Context, v view, r fhir.Request, ends map[
 		}
 	case fhir.HistoryInstance, fhir.HistoryType, fhir.HistorySystem:
 		_, _, err = spanOf(r)
+	case fhir.Operation:
+		if err = unsupported(r); e.config.Operations != nil {
+			err = e.config.Operations.Foresee(r)
+		}
 	default:
 	}
 	return err

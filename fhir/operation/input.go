@@ -87,11 +87,32 @@ func (in inputs) params(d []param) fhir.Params {
 	return out
 }
 
+// Foresee is the error that Do would answer r with before it looks at data. What
+// changes data is not done within a transaction, whose writes are one commit.
+func (c *Catalog) Foresee(r fhir.Request) error {
+	for i := range c.table {
+		d := &c.table[i]
+		if d.Name != r.Operation || !d.at(r) {
+			continue
+		}
+		if d.writes {
+			return fhir.Errorf(400, fhir.CodeNotSupported, "$%s changes data and is not part of a transaction; a batch takes it", d.Name)
+		}
+		_, err := d.read(r)
+		return err
+	}
+	return c.absent(r.Operation)
+}
+
 // read takes the parameters of the URL and of a Parameters resource together.
-// What the definition does not know is refused.
+// What the definition does not know is refused; so is a parameter without a value
+// where data would change, since to ignore it may be the opposite of what is meant.
 func (d *definition) read(r fhir.Request) (inputs, error) {
 	in := inputs{values: map[string][]value{}}
 	for _, q := range r.Query {
+		if q.Value == "" && d.writes {
+			return in, invalid(q.Name, "it has no value")
+		}
 		if q.Name == pageParam || q.Value == "" {
 			continue
 		}

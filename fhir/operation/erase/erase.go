@@ -26,6 +26,7 @@ type Whole interface {
 	Former(ctx context.Context, owner store.Key) iter.Seq2[store.Key, error]
 	Get(ctx context.Context, k store.Key) (store.Version, error)
 	GetVersion(ctx context.Context, k store.Key, number int64) (store.Version, error)
+	History(ctx context.Context, s store.Span) (store.Page, error)
 	// Erase takes the resources away whose current versions these are, and stores
 	// the record, in one commit. It gives the record's key.
 	Erase(ctx context.Context, gone []store.Version, record fhir.Resource) (store.Key, error)

@@ -243,9 +243,35 @@ func TestEraseShared(t *testing.T) {
 	}
 	s.is(t, 404, "Group/cohort", "Binary/both", "Observation/moved/_history/1")
 	s.is(t, 200, "Patient/q", "Observation/others", "AuditEvent/seen")
-	if status, _ := s.erase(t, "q", "?shared=maybe"); status != 400 {
-		t.Errorf("got %d", status)
+	for _, query := range []string{"?shared=maybe", "?dry-run=", "?dry-run=yes", "?shared=", "?dry-run=true&dry-run=false", "?dryrun=true"} {
+		if status, _ := s.erase(t, "q", query); status != 400 {
+			t.Errorf("%s: got %d", query, status)
+		}
 	}
+	s.is(t, 200, "Patient/q")
+}
+
+// What was attached once, or to the Patient itself, is the patient's as well.
+func TestEraseTakesWhatWasAttachedOnce(t *testing.T) {
+	s := open(t, "erase")
+	file := func(id string) string {
+		return `{"resourceType":"Binary","id":"` + id + `","contentType":"text/plain","data":"eA=="}`
+	}
+	document := func(id, patient, file string) string {
+		return fmt.Sprintf(`{"resourceType":"DocumentReference","id":"%s","status":"current","subject":{"reference":"Patient/%s"},"content":[{"attachment":{"url":"Binary/%s"}}]}`, id, patient, file)
+	}
+	s.put(t, file("first"), file("second"), file("third"), file("photo"), file("oldphoto"), file("deleted"), file("given"), `{"resourceType":"Patient","id":"q"}`,
+		`{"resourceType":"Patient","id":"p","photo":[{"url":"Binary/oldphoto"}]}`, `{"resourceType":"Patient","id":"p","photo":[{"url":"Binary/photo"}]}`,
+		document("doc", "p", "first"), document("doc", "p", "second"), document("doc", "p", "third"),
+		document("ended", "p", "deleted"), document("ended", "p", "third"), document("other", "p", "given"), document("other", "p", "third"), document("kept", "q", "given"),
+	)
+	s.delete(t, "DocumentReference/ended")
+	status, got := s.erase(t, "p", "")
+	if wants(t, got, "dry-run", "erased Binary 6", "erased DocumentReference 3", "erased Patient 1", "left Binary/given shared", "audit"); status != 200 {
+		t.Fatal(status)
+	}
+	s.is(t, 404, "Binary/first", "Binary/second", "Binary/third", "Binary/photo", "Binary/oldphoto", "Binary/deleted")
+	s.is(t, 200, "Binary/given")
 }
 
 func TestEraseOfTheDeletedAndTheAbsent(t *testing.T) {

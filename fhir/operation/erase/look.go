@@ -38,7 +38,7 @@ func (o *Order) look(ctx context.Context) (*found, error) {
 		Order: o, owner: store.Key{Type: patient, ID: o.Request.ID}, gone: map[store.Key]store.Version{}, left: map[store.Key]Why{},
 		attached: map[store.Key]bool{}, needed: map[store.Key]bool{},
 	}
-	for _, step := range []func(context.Context) error{f.present, f.former, f.self, f.binaries, f.referrers, f.records} {
+	for _, step := range []func(context.Context) error{f.present, f.former, f.self, f.earlier, f.binaries, f.referrers, f.records} {
 		if err := step(ctx); err != nil {
 			return nil, err
 		}
@@ -189,6 +189,33 @@ func (f *found) self(ctx context.Context) error {
 		return err
 	}
 	f.take(now)
+	f.attachments(now.Raw, f.attached)
+	return nil
+}
+
+// earlier notes the Binaries that what goes led to in former versions: nothing
+// else leads to them any more.
+func (f *found) earlier(ctx context.Context) error {
+	for k, now := range f.gone {
+		if now.Number < 2 {
+			continue
+		}
+		for span := (store.Span{Key: k, Count: pageSize}); ; {
+			page, err := f.Whole.History(ctx, span)
+			if errors.Is(err, store.ErrNotFound) {
+				break // erased while we looked
+			}
+			if err != nil {
+				return err
+			}
+			for _, v := range page.Versions {
+				f.attachments(v.Raw, f.attached)
+			}
+			if span.After = page.Next; span.After == "" {
+				break
+			}
+		}
+	}
 	return nil
 }
 
