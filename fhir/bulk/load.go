@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/http"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"candela/fhir"
 )
@@ -40,8 +42,9 @@ type Summary struct {
 // run is one Load at work.
 type run struct {
 	Load
-	mu  sync.Mutex
-	sum Summary
+	mu     sync.Mutex
+	sum    Summary
+	single atomic.Bool // the server takes no transactions
 }
 
 // Run loads all files below paths: leading bundles first, one by one and in
@@ -141,21 +144,73 @@ func (r *run) part(ctx context.Context, s source, p part, number int) error {
 		r.report(func(sum *Summary) { sum.Skipped += p.entries })
 		return nil
 	}
-	res, err := fhir.ParseResource(p.bundle, wide(len(p.bundle)))
-	if err != nil {
+	send := r.apart
+	if p.plain {
+		send = r.together
+	}
+	if done, err := send(ctx, s, p); err != nil || !done {
 		return err
 	}
-	answer, err := r.Door.Do(ctx, fhir.Request{Interaction: fhir.Batch, Resource: res, Caller: r.Caller})
+	return r.Journal.Add(s, number)
+}
+
+// fewTogether is how few entries are no longer worth a commit of their own parts.
+const fewTogether = 16
+
+// together sends a part as a transaction, which is stored in one commit. Where
+// that is refused, its halves are sent, and what is few in the end one by one: so
+// each entry meets the fate that it meets alone. done says that none was refused whole.
+func (r *run) together(ctx context.Context, s source, p part) (done bool, err error) {
+	if p.entries < 2 || r.single.Load() {
+		return r.apart(ctx, s, p)
+	}
+	answer, err := r.send(ctx, p.as("transaction"))
+	var refusal *fhir.Error
+	switch {
+	case err == nil:
+		r.count(s, p, answer)
+		return true, nil
+	case !errors.As(err, &refusal) || refusal.Status >= 500 && refusal.Status != http.StatusNotImplemented:
+		return false, err
+	case refusal.Status == http.StatusNotImplemented || refusal.Status == http.StatusMethodNotAllowed:
+		r.single.Store(true)
+		return r.apart(ctx, s, p)
+	case p.entries <= fewTogether || refusal.Status == http.StatusUnauthorized || refusal.Status == http.StatusForbidden:
+		return r.apart(ctx, s, p)
+	}
+	done = true
+	for _, half := range p.halves() {
+		all, err := r.together(ctx, s, half)
+		if err != nil {
+			return false, err
+		}
+		done = done && all
+	}
+	return done, nil
+}
+
+// apart sends a part as the Bundle it is, or as a batch. done says that it was
+// not refused whole.
+func (r *run) apart(ctx context.Context, s source, p part) (done bool, err error) {
+	answer, err := r.send(ctx, p.as("batch"))
 	var refusal *fhir.Error
 	if errors.As(err, &refusal) && refusal.Status < 500 {
 		r.refuse(s, p.first, p.entries, refusal.Status, refusal)
-		return nil
+		return false, nil
 	}
 	if err != nil {
-		return err
+		return false, err
 	}
 	r.count(s, p, answer)
-	return r.Journal.Add(s, number)
+	return true, nil
+}
+
+func (r *run) send(ctx context.Context, bundle []byte) (fhir.Response, error) {
+	res, err := fhir.ParseResource(bundle, wide(len(bundle)))
+	if err != nil {
+		return fhir.Response{}, err
+	}
+	return r.Door.Do(ctx, fhir.Request{Interaction: fhir.Batch, Resource: res, Caller: r.Caller})
 }
 
 // count reads a batch-response: each entry tells its own fate.

@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -240,5 +241,59 @@ func TestRemoteShowsTheServersOwnWords(t *testing.T) {
 	sum, err := bulk.Load{Door: bulk.Remote{Base: server.URL, Client: server.Client()}}.Run(context.Background(), path)
 	if err != nil || sum.Reasons["400 Bundle.entry[0] bad date"] != 3 {
 		t.Fatalf("%+v %v", sum, err)
+	}
+}
+
+// lines are so many resources as NDJSON, those of some numbers bad.
+func lines(n int, bad ...int) []byte {
+	var out bytes.Buffer
+	for i := range n {
+		id := fmt.Sprint("r", i)
+		if slices.Contains(bad, i) {
+			id = fmt.Sprint("bad", i)
+		}
+		fmt.Fprintf(&out, "{\"resourceType\":\"Basic\",\"id\":%q}\n", id)
+	}
+	return out.Bytes()
+}
+
+// TestLinesShareCommits: NDJSON is sent as transactions; what such a one is
+// refused for is told of its own entry alone, and all others are stored.
+func TestLinesShareCommits(t *testing.T) {
+	picky := &door{status: "201", refuse: func(b string) error {
+		if strings.Contains(b, `"transaction"`) && strings.Contains(b, "bad") {
+			return fhir.Errorf(422, fhir.CodeValue, "bad").At("Bundle.entry[3]")
+		}
+		if strings.Contains(b, "bad") && strings.Count(b, `"PUT"`) > 16 {
+			return fhir.Errorf(500, fhir.CodeException, "%d sent one by one", strings.Count(b, `"PUT"`))
+		}
+		return nil
+	}}
+	path := write(t, t.TempDir(), "a.ndjson", lines(1200, 77, 1100))
+	sum, err := bulk.Load{Door: picky, Workers: 1}.Run(context.Background(), path)
+	stored, alone := strings.Count(strings.Join(picky.seen, ""), `"PUT"`), 0
+	for _, b := range picky.seen {
+		if strings.Contains(b, `"batch"`) {
+			alone += strings.Count(b, `"PUT"`)
+		}
+	}
+	if err != nil || sum.Stored != 1200 || stored != 1200 || alone == 0 || alone > 32 {
+		t.Fatalf("%+v, %v: %d sent, %d in batches", sum, err, stored, alone)
+	}
+	// References that a transaction would look up, and servers without transactions: batches.
+	for name, refuse := range map[string]func(string) error{
+		`{"resourceType":"Basic","id":"1","subject":{"reference":"Patient?identifier=7"}}` + "\n" + `{"resourceType":"Basic","id":"2"}`: nil,
+		string(lines(40)): func(b string) error {
+			if strings.Contains(b, `"transaction"`) {
+				return fhir.Errorf(501, fhir.CodeNotSupported, "no transactions")
+			}
+			return nil
+		},
+	} {
+		d := &door{status: "201", refuse: refuse}
+		sum, err := bulk.Load{Door: d}.Run(context.Background(), write(t, t.TempDir(), "b.ndjson", []byte(name)))
+		if err != nil || sum.Refused != 0 || len(d.seen) != 1 || !strings.Contains(d.seen[0], `"batch"`) {
+			t.Errorf("%.80s: %+v %v %.200s", name, sum, err, d.seen)
+		}
 	}
 }

@@ -13,9 +13,30 @@ import (
 
 // part is one Bundle to send, with where its entries came from.
 type part struct {
-	bundle  []byte
+	bundle  []byte // nil: of list
+	list    [][]byte
 	entries int
 	first   int // position of the first entry in the file, from 0
+	// plain says that list is writes of one resource each that ask for nothing of
+	// each other: stored in one commit they become what they become one by one.
+	plain bool
+}
+
+// as is the part's list as a Bundle of a kind.
+func (p part) as(kind string) []byte {
+	if p.bundle != nil {
+		return p.bundle
+	}
+	return fmt.Appendf(nil, `{"resourceType":"Bundle","type":%q,"entry":[%s]}`, kind, bytes.Join(p.list, []byte(",")))
+}
+
+// halves cuts a part of at least two entries.
+func (p part) halves() [2]part {
+	n := len(p.list) / 2
+	a, b := p, p
+	a.list, a.entries = p.list[:n], n
+	b.list, b.entries, b.first = p.list[n:], p.entries-n, p.first+n
+	return [2]part{a, b}
 }
 
 // parts yields a source as Bundles of at most most entries. A batch or
@@ -52,7 +73,7 @@ func wide(size int) fhir.Limits {
 func treeParts(tree *fhir.Tree, most int, yield func(part) error) error {
 	root := tree.Root()
 	if root.Get("resourceType").Text() != "Bundle" {
-		return yield(part{bundle: batchOf([][]byte{writeOf(root)}), entries: 1})
+		return yield(part{list: [][]byte{writeOf(root)}, entries: 1})
 	}
 	entries := root.Get("entry")
 	kind := root.Get("type").Text()
@@ -64,9 +85,10 @@ func treeParts(tree *fhir.Tree, most int, yield func(part) error) error {
 	if writes {
 		ids = keptIDs(entries)
 	}
-	cut := cutter{most: most, yield: yield}
+	cut := cutter{most: most, yield: yield, always: !writes, plain: !writes}
 	for e := range entries.Elements() {
 		raw := writeOf(e.Get("resource"))
+		cut.plain = cut.plain && !conditional(e.Get("resource"))
 		if writes {
 			raw = keepID(e, ids)
 		}
@@ -140,14 +162,23 @@ func writeOf(resource fhir.Node) []byte {
 	return fmt.Appendf(nil, `{"resource":%s,"request":%s}`, resource.Raw(), request)
 }
 
-func batchOf(entries [][]byte) []byte {
-	return fmt.Appendf(nil, `{"resourceType":"Bundle","type":"batch","entry":[%s]}`, bytes.Join(entries, []byte(",")))
+// conditional says whether a resource may have a reference that a transaction
+// would look for and a batch would not.
+func conditional(resource fhir.Node) bool {
+	for key, n := range resource.Strings() {
+		if string(key) == `"reference"` && bytes.IndexByte(n.Raw(), '?') >= 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // cutter gathers entries into batches.
 type cutter struct {
 	most    int
 	yield   func(part) error
+	always  bool // parts are plain unless an entry says otherwise
+	plain   bool // the part that is gathered, so far
 	entries [][]byte
 	bytes   int
 	first   int
@@ -169,9 +200,10 @@ func (c *cutter) flush() error {
 	if len(c.entries) == 0 {
 		return nil
 	}
-	err := c.yield(part{bundle: batchOf(c.entries), entries: len(c.entries), first: c.first})
+	err := c.yield(part{list: c.entries, entries: len(c.entries), first: c.first, plain: c.plain})
 	c.first += len(c.entries)
 	c.entries, c.bytes = nil, 0
+	c.plain = c.always
 	return err
 }
 
@@ -181,7 +213,7 @@ const lineBatch = 500
 
 func lineParts(r io.Reader, most int, yield func(part) error) error {
 	in := bufio.NewReaderSize(r, 1<<20)
-	cut := cutter{most: min(most, lineBatch), yield: yield}
+	cut := cutter{most: min(most, lineBatch), yield: yield, always: true, plain: true}
 	for n := 1; ; n++ {
 		line, err := in.ReadBytes('\n')
 		if text := bytes.TrimSpace(line); len(text) > 0 {
@@ -189,6 +221,7 @@ func lineParts(r io.Reader, most int, yield func(part) error) error {
 			if bad != nil {
 				return fmt.Errorf("line %d: %w", n, bad)
 			}
+			cut.plain = cut.plain && !conditional(tree.Root())
 			if bad := cut.add(writeOf(tree.Root())); bad != nil {
 				return bad
 			}
