@@ -269,11 +269,14 @@ func (a *arm) timed(t *top) (strategy, int64, error) {
 		return strategy{}, 0, nil
 	}
 	limit := int64(few)
-	if a.owned(t) {
+	switch {
+	case a.owned(t):
 		limit = 0
+	case least(a.found) >= few: // so are these
+		limit = 1 << 40
 	}
 	scans, name, n, err := a.timedScans(limit)
-	if err == nil && limit > 0 && n >= few {
+	if err == nil && limit == few && n >= few {
 		scans, name, n, err = a.timedScans(1 << 40)
 	}
 	if err != nil || scans == nil {

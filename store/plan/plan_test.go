@@ -276,6 +276,22 @@ func TestWhatIsImpliedDrives(t *testing.T) {
 	}
 }
 
+// TestLongListsAreEstimatedOnce: the newest of a common code need no second
+// count of what is known to be long.
+func TestLongListsAreEstimatedOnce(t *testing.T) {
+	m, p := ward(t, 20_000)
+	q := store.Query{Types: []string{"Observation"}, Where: code(store.Hot, "status", "final"), Sort: newest, Count: 1}
+	page, err := p.Find(context.Background(), q)
+	if err != nil || len(page.Versions) != 1 {
+		t.Fatal(page.Versions, err)
+	}
+	// its list, to see that it is long and then how long; the type; its list by time
+	if n := m.calls["estimate"]; n > 4 {
+		t.Errorf("%d estimates", n)
+	}
+	t.Log(m.calls)
+}
+
 // TestLimits: budget and deadline end a query and name what was being read.
 func TestLimits(t *testing.T) {
 	m, _ := ward(t, 2_000)
