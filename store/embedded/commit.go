@@ -15,6 +15,7 @@ import (
 	"candela/store"
 	"candela/store/body"
 	"candela/store/plan"
+	"candela/store/vault"
 )
 
 // maxCommit is the most bytes one commit may write.
@@ -34,6 +35,9 @@ type task struct {
 	past   []place       // what an erase takes away: all versions,
 	owners [][]byte      // and the former owners
 	result store.Result
+	owner  []byte         // whose key seals it, nil: the shared one
+	key    *vault.DataKey // that seals what it writes
+	sealed vault.ID       // the key of the forward record of before
 }
 
 // Commit does all ops or none. What costs most, packing bodies and deriving
@@ -85,6 +89,7 @@ func (s *Store) prepare(ops []store.Op) (tasks []task, size int, err error) {
 		t.op, t.time = op, now
 		if indexed(op) {
 			t.keys = plan.KeysOf(op.Key.Type, op.Entries, now)
+			t.owner = s.ownerOf(op.Key, op.Entries)
 		}
 		if op.Action == store.Create || op.Action == store.Put {
 			t.packed = body.Compress(nil, op.Raw)
@@ -117,8 +122,10 @@ func checkOp(op *store.Op) error {
 
 // commit checks and writes tasks under their locks, then waits for the disk.
 func (s *Store) commit(ctx context.Context, tasks []task, size int) error {
-	held := s.claims(tasks)
-	s.locks.lock(held)
+	held, err := s.lock(tasks)
+	if err != nil {
+		return err
+	}
 	ticket, batch, err := s.stage(ctx, tasks, size)
 	s.locks.unlock(held)
 	if err != nil || ticket == nil {
@@ -138,9 +145,13 @@ func (s *Store) stage(ctx context.Context, tasks []task, size int) (*ticket, *pe
 	if !any {
 		return nil, nil, nil
 	}
+	sealing, err := s.sealing(tasks)
+	if err != nil {
+		return nil, nil, err
+	}
 	t := s.feed.begin(seqs, rids, newest, slices.ContainsFunc(tasks, func(k task) bool { return k.op.Action == store.Erase }))
 	b := s.db.NewBatchWithSize(size + 512)
-	if err := s.fill(b, tasks, t); err != nil {
+	if err := s.fill(b, tasks, t, &sealing); err != nil {
 		s.feed.end(t)
 		return nil, nil, errors.Join(err, fault(b.Close()))
 	}
@@ -150,6 +161,7 @@ func (s *Store) stage(ctx context.Context, tasks []task, size int) (*ticket, *pe
 		s.sets.Spoil() // nobody knows what was written
 		return t, b, err
 	}
+	sealing.settled(s)
 	s.sets.End(changing, func(held bool, changed func(hash uint64, rid store.RID, gone bool)) {
 		for i := range tasks {
 			if rid := tasks[i].rid(); rid != 0 {
@@ -300,10 +312,11 @@ func (s *Store) ready(t *task) error {
 	if !t.had.live() {
 		return nil
 	}
-	row, err := s.row(s.db, t.had.rid)
+	row, sealed, err := s.row(s.db, t.had.rid)
 	if err != nil {
 		return err
 	}
+	t.sealed = sealed
 	if err := row.Decode(); err != nil {
 		return err
 	}
@@ -364,20 +377,28 @@ func (s *Store) each(prefix []byte, use func(key, value []byte) error) error {
 	return errors.Join(err, fault(it.Error()), fault(it.Close()))
 }
 
-// row reads the forward record of a live resource.
-func (s *Store) row(r pebble.Reader, rid store.RID) (plan.Row, error) {
-	data, err := s.lookup(r, rowKey(nil, rid))
+// row reads the forward record of a live resource, and which key sealed it.
+func (s *Store) row(r pebble.Reader, rid store.RID) (row plan.Row, sealed vault.ID, err error) {
+	key := rowKey(nil, rid)
+	data, err := s.lookup(r, key)
 	if err != nil {
-		return plan.Row{}, err
+		return row, 0, err
 	}
 	if data == nil {
-		return plan.Row{}, fmt.Errorf("%w: no forward record of %d", store.ErrCorrupt, rid)
+		return row, 0, fmt.Errorf("%w: no forward record of %d", store.ErrCorrupt, rid)
+	}
+	if s.keys != nil {
+		sealed, _ = vault.SealedBy(data) // reveal tells what is wrong
+	}
+	if data, err = s.reveal(r, nil, key, nil, data); err != nil {
+		return row, 0, err
 	}
 	plain, err := body.Expand(nil, data)
 	if err != nil {
-		return plan.Row{}, fault(err)
+		return row, 0, fault(err)
 	}
-	return plan.OpenRow(plain)
+	row, err = plan.OpenRow(plain)
+	return row, sealed, err
 }
 
 // apply puts a batch into the database, in a goroutine of its own: where the
@@ -456,6 +477,11 @@ func (s *Store) claims(tasks []task) []uint16 {
 	for i := range tasks {
 		op := tasks[i].op
 		held = append(held, uint16(xxhash.Sum64(currentKey(space[:0], op.Key))))
+		if tasks[i].owner != nil && s.keys != nil { // its key must not be made or destroyed meanwhile
+			if k, err := readOwner(tasks[i].owner); err == nil {
+				held = append(held, stripeOf(k))
+			}
+		}
 		if op.IfNone == nil {
 			continue
 		}

@@ -14,12 +14,20 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func TestContract(t *testing.T) {
-	storetest.Run(t, func(t *testing.T, dir string, now func() time.Time) store.Store {
-		t.Helper()
-		s, err := embedded.Open(dir, embedded.Options{Now: now})
-		if err != nil {
-			t.Fatal(err)
-		}
-		return s
-	})
+	for name, opt := range map[string]embedded.Options{
+		"encrypted": {Owners: []string{"A"}}, "clear": {Unencrypted: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			storetest.Run(t, func(t *testing.T, dir string, now func() time.Time) store.Store {
+				t.Helper()
+				opt := opt
+				opt.Now = now
+				s, err := embedded.Open(dir, opt)
+				if err != nil {
+					t.Fatal(err)
+				}
+				return s
+			})
+		})
+	}
 }

@@ -19,6 +19,7 @@ import (
 
 	"candela/store"
 	"candela/store/body"
+	"candela/store/vault"
 )
 
 // Sizes of the database. Postings are short keys in long lists: blocks are
@@ -94,7 +95,7 @@ func fault(err error) error {
 		return nil
 	case isOurs(err):
 		return err
-	case pebble.IsCorruptionError(err), errors.Is(err, body.ErrDamaged):
+	case pebble.IsCorruptionError(err), errors.Is(err, body.ErrDamaged), errors.Is(err, vault.ErrDamaged):
 		return fmt.Errorf("%w: %w", store.ErrCorrupt, err)
 	case errors.Is(err, syscall.ENOSPC):
 		return fmt.Errorf("%w: %w", store.ErrFull, err)

@@ -229,7 +229,15 @@ func (v *snapshot) Scan(ctx context.Context, s plan.Scan) iter.Seq2[plan.Hit, er
 func (v *snapshot) Rows(ctx context.Context, rids []store.RID) ([]plan.Row, error) {
 	rows := make([]plan.Row, 0, len(rids))
 	var arena []byte // one for many rows: they live and die together
-	err := v.each(ctx, spaceRow, rids, func(_, packed []byte) error {
+	var opened []byte
+	err := v.each(ctx, spaceRow, rids, func(key, value []byte) error {
+		packed, err := v.s.reveal(v.db, opened[:0], key, nil, value)
+		if err != nil {
+			return err
+		}
+		if v.s.keys != nil {
+			opened = packed
+		}
 		if guess := 4 * len(packed); cap(arena)-len(arena) < guess {
 			arena = make([]byte, 0, max(min(64<<10, guess*(len(rids)-len(rows))), guess))
 		}
@@ -248,7 +256,7 @@ func (v *snapshot) Rows(ctx context.Context, rids []store.RID) ([]plan.Row, erro
 func (v *snapshot) Bodies(ctx context.Context, rids []store.RID) ([]store.Version, error) {
 	versions := make([]store.Version, 0, len(rids))
 	err := v.each(ctx, spaceVersion, rids, func(key, value []byte) error {
-		version, err := readVersion(key, value)
+		version, err := v.s.readVersion(v.db, key, value)
 		if err == nil && version.Action != store.Delete && version.Action != store.Erase {
 			versions = append(versions, version)
 		}

@@ -133,7 +133,7 @@ func eraseNow(t *testing.T, s *Store, k store.Key) {
 
 func TestTheErasedLeavesTheDisk(t *testing.T) {
 	dir, c := t.TempDir(), newCanary(1)
-	s := mustOpen(t, dir, Options{plain: true, still: true, settle: 50 * time.Millisecond})
+	s := mustOpen(t, dir, Options{Unencrypted: true, plain: true, still: true, settle: 50 * time.Millisecond})
 	k := strewn(t, s, dir, &c)
 	eraseNow(t, s, k)
 	vanish(t, dir, c.parts()...)
@@ -167,7 +167,7 @@ func (p *purge) waits(t *testing.T, s *Store) bool {
 // TestAViewDelaysThePurge: what a reader still sees is dropped when it ends.
 func TestAViewDelaysThePurge(t *testing.T) {
 	dir, c := t.TempDir(), newCanary(2)
-	s := mustOpen(t, dir, Options{plain: true, still: true, settle: 10 * time.Millisecond})
+	s := mustOpen(t, dir, Options{Unencrypted: true, plain: true, still: true, settle: 10 * time.Millisecond})
 	k := strewn(t, s, dir, &c)
 	view := s.db.NewSnapshot()
 	eraseNow(t, s, k)
@@ -187,7 +187,7 @@ func TestAViewDelaysThePurge(t *testing.T) {
 // TestThePurgeGoesOnAfterAStart: closing does not wait for it.
 func TestThePurgeGoesOnAfterAStart(t *testing.T) {
 	dir, c := t.TempDir(), newCanary(3)
-	s := mustOpen(t, dir, Options{plain: true, settle: time.Hour})
+	s := mustOpen(t, dir, Options{Unencrypted: true, plain: true, settle: time.Hour})
 	k := strewn(t, s, dir, &c)
 	eraseNow(t, s, k)
 	crashed := copyOf(t, dir)
@@ -198,7 +198,7 @@ func TestThePurgeGoesOnAfterAStart(t *testing.T) {
 		if len(sightings(t, dir, c.parts()...)) == 0 {
 			t.Fatal("the test proves nothing: all is gone already")
 		}
-		again := mustOpen(t, dir, Options{plain: true, settle: 10 * time.Millisecond})
+		again := mustOpen(t, dir, Options{Unencrypted: true, plain: true, settle: 10 * time.Millisecond})
 		vanish(t, dir, c.parts()...)
 		mustGet(t, again, 0, 100)
 	}
@@ -207,7 +207,7 @@ func TestThePurgeGoesOnAfterAStart(t *testing.T) {
 // TestManyErasesArePurgedTogether: more keys than are remembered.
 func TestManyErasesArePurgedTogether(t *testing.T) {
 	dir := t.TempDir()
-	s := mustOpen(t, dir, Options{plain: true, settle: 200 * time.Millisecond, Relaxed: true})
+	s := mustOpen(t, dir, Options{Unencrypted: true, plain: true, settle: 200 * time.Millisecond, Relaxed: true})
 	var texts []string
 	var erases []store.Op
 	for i := range uint64(200) {

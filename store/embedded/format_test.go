@@ -24,7 +24,7 @@ var layouts = map[string]uint64{
 
 func fixedWrites(t *testing.T, dir string) *Store {
 	t.Helper()
-	s, err := Open(dir, Options{Now: func() time.Time { return time.Date(2026, 1, 31, 12, 0, 0, 0, time.UTC) }})
+	s, err := Open(dir, Options{Unencrypted: true, Now: func() time.Time { return time.Date(2026, 1, 31, 12, 0, 0, 0, time.UTC) }})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -75,7 +75,7 @@ func TestAFolderOfAnotherLayoutIsRefused(t *testing.T) {
 	if err := errors.Join(s.db.Set(key, []byte("1"), pebble.Sync), s.Close()); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Open(dir, Options{}); err == nil || !strings.Contains(err.Error(), `"1"`) {
+	if _, err := Open(dir, Options{Unencrypted: true}); err == nil || !strings.Contains(err.Error(), `"1"`) {
 		t.Errorf("got %v, want a refusal that names the layout", err)
 	}
 }

@@ -217,6 +217,9 @@ func (s *Store) sweep() {
 			if err := s.sweepOnce(context.Background()); err != nil {
 				s.opt.Logger.Warn("expired values stay for now", slog.Any("cause", err))
 			}
+			if err := s.renew(context.Background()); err != nil {
+				s.opt.Logger.Warn("keys stay as they are for now", slog.Any("cause", err))
+			}
 		}
 	}
 }

@@ -27,6 +27,7 @@ import (
 	"candela/store"
 	"candela/store/embedded/sets"
 	"candela/store/plan"
+	"candela/store/vault"
 )
 
 // Options of Open. The zero value is good for use.
@@ -42,6 +43,14 @@ type Options struct {
 	// MinFree is the free disk space in bytes below which writes are refused
 	// with ErrFull; 0: 64 MiB, negative: never.
 	MinFree int64
+	// Master is where the master key comes from; zero: a file beside the data,
+	// which is made with the folder.
+	Master vault.Master
+	// Unencrypted keeps the folder in the clear. A folder stays what it was made as.
+	Unencrypted bool
+	// Owners are the types of which each resource has a data key of its own: those
+	// that Anchor entries name.
+	Owners []string
 
 	settle   time.Duration // how long after an erase the disk is purged of what was erased
 	plain    bool          // tables are not packed, so that tests see what is in them
@@ -64,6 +73,7 @@ type Store struct {
 	sets    *sets.Keeper
 	gate    gate
 	health  *health
+	keys    *keeper // nil: in the clear
 	purge   purge
 	stop    chan struct{} // closed when Close begins
 	sweeper sync.WaitGroup
@@ -79,7 +89,9 @@ func Open(dir string, opt Options) (*Store, error) {
 	}
 	s := &Store{opt: opt, dir: dir, stop: make(chan struct{}), health: newHealth(opt.Logger), sets: sets.New(opt.SetBytes)}
 	s.purge.wake = make(chan struct{}, 1)
-	s.fs = vfs.OnDiskFull(opt.disk, s.waitForSpace)
+	if err := s.unlock(); err != nil {
+		return nil, err
+	}
 	if err := s.open(); err != nil {
 		return nil, err
 	}
@@ -161,6 +173,9 @@ func (s *Store) begin() error {
 	}
 	var err error
 	if s.secret, err = s.setting("secret", func() []byte { return []byte(rand.Text() + rand.Text()) }); err != nil {
+		return err
+	}
+	if err := s.loadShared(); err != nil {
 		return err
 	}
 	if unfinished, err := s.lookup(s.db, purgeKey()); err != nil {

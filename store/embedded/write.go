@@ -11,6 +11,7 @@ import (
 	"candela/store"
 	"candela/store/body"
 	"candela/store/plan"
+	"candela/store/vault"
 )
 
 // writer fills a batch.
@@ -18,14 +19,20 @@ type writer struct {
 	b          *pebble.Batch
 	key, value []byte // used again for each record
 	plain      []byte // of a forward record
+	place      []byte // what a body is sealed for
 	erasing    bool   // keep what is removed
 	erased     [][]byte
+	packed     []byte // before it is sealed
+	sealing    bool
 	err        error
 }
 
 // fill writes all tasks that change something, with the numbers of ticket t.
-func (s *Store) fill(b *pebble.Batch, tasks []task, t *ticket) error {
-	w := writer{b: b}
+func (s *Store) fill(b *pebble.Batch, tasks []task, t *ticket, o *sealings) error {
+	w := writer{b: b, sealing: s.keys != nil}
+	if err := o.write(&w, s); err != nil {
+		return err
+	}
 	seq, rid := t.first, t.rid
 	for i := range tasks {
 		k := &tasks[i]
@@ -84,7 +91,8 @@ func (w *writer) remove() {
 // and its places in the feed.
 func (w *writer) version(v *store.Version, k *task, t *ticket) {
 	w.key = versionKey(w.key[:0], v.RID, v.Number)
-	w.value = appendVersion(w.value[:0], v, k.packed)
+	w.value = appendVersion(w.value[:0], v, nil)
+	w.body(k)
 	w.set()
 	w.key = currentKey(w.key[:0], v.Key)
 	w.value = appendCurrent(w.value[:0], &current{v.RID, v.Number, v.Seq, v.Time, v.Action, k.hash})
@@ -96,9 +104,28 @@ func (w *writer) version(v *store.Version, k *task, t *ticket) {
 	w.set()
 }
 
+// body appends the packed body to the head of its version, sealed for both.
+func (w *writer) body(k *task) {
+	if !w.sealing || k.packed == nil {
+		w.value = append(w.value, k.packed...)
+		return
+	}
+	w.place = append(append(w.place[:0], w.key...), w.value...)
+	w.value = k.key.Seal(w.value, k.packed, w.place)
+}
+
+// mark notes that something of a record is sealed with a key that may end.
+func (w *writer) mark(k *task, rid store.RID) {
+	if w.sealing && k.owner != nil && k.key != nil && k.key.ID != k.sealed {
+		w.key, w.value = markKey(w.key[:0], k.key.ID, rid), w.value[:0]
+		w.set()
+	}
+}
+
 // index writes the forward record and the postings that v changes.
 func (w *writer) index(v *store.Version, k *task) {
-	w.row(&plan.Row{RID: v.RID, Key: v.Key, Number: v.Number, Seq: v.Seq, Time: v.Time, Entries: k.op.Entries}, v.Action != store.Delete)
+	w.row(&plan.Row{RID: v.RID, Key: v.Key, Number: v.Number, Seq: v.Seq, Time: v.Time, Entries: k.op.Entries}, v.Action != store.Delete, k.key)
+	w.mark(k, v.RID)
 	w.postings(&k.old, &k.keys, v.RID)
 	w.former(k, v.RID)
 }
@@ -129,6 +156,10 @@ func (w *writer) erase(v *store.Version, k *task, t *ticket) {
 		w.remove()
 		w.key = binary.BigEndian.AppendUint64(typeKey(w.key[:0], v.Key.Type), uint64(p.seq))
 		w.remove()
+		if p.key != 0 {
+			w.key = markKey(w.key[:0], p.key, v.RID)
+			w.remove()
+		}
 	}
 	for _, owner := range k.owners {
 		w.key = formerKey(w.key[:0], owner, v.RID)
@@ -136,7 +167,7 @@ func (w *writer) erase(v *store.Version, k *task, t *ticket) {
 		w.key = ownerKey(w.key[:0], v.RID, owner)
 		w.remove()
 	}
-	w.row(&plan.Row{RID: v.RID}, false)
+	w.row(&plan.Row{RID: v.RID}, false, nil)
 	w.postings(&k.old, &k.keys, v.RID)
 	w.key = versionKey(w.key[:0], v.RID, 0)
 	w.value = appendVersion(w.value[:0], v, nil)
@@ -147,14 +178,19 @@ func (w *writer) erase(v *store.Version, k *task, t *ticket) {
 }
 
 // row writes a forward record, or removes it when the resource is not live.
-func (w *writer) row(r *plan.Row, live bool) {
+func (w *writer) row(r *plan.Row, live bool, key *vault.DataKey) {
 	w.key = rowKey(w.key[:0], r.RID)
 	if !live {
 		w.remove()
 		return
 	}
 	w.plain = plan.EncodeRow(w.plain[:0], *r)
-	w.value = body.Compress(w.value[:0], w.plain)
+	if w.sealing {
+		w.packed = body.Compress(w.packed[:0], w.plain)
+		w.value = key.Seal(w.value[:0], w.packed, w.key)
+	} else {
+		w.value = body.Compress(w.value[:0], w.plain)
+	}
 	w.set()
 }
 
@@ -162,7 +198,8 @@ func (w *writer) row(r *plan.Row, live bool) {
 func (w *writer) reindex(k *task) {
 	h := &k.had
 	k.result = store.Result{Version: store.Version{Key: k.op.Key, RID: h.rid, Number: h.number, Seq: h.seq, Time: h.time, Action: h.action}}
-	w.row(&plan.Row{RID: h.rid, Key: k.op.Key, Number: h.number, Seq: h.seq, Time: h.time, Entries: k.op.Entries}, true)
+	w.row(&plan.Row{RID: h.rid, Key: k.op.Key, Number: h.number, Seq: h.seq, Time: h.time, Entries: k.op.Entries}, true, k.key)
+	w.mark(k, h.rid)
 	w.postings(&k.old, &k.keys, h.rid)
 	w.former(k, h.rid)
 }
