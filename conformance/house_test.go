@@ -59,6 +59,7 @@ var mayImport = map[string][]string{
 	"analytics":                  {"fhir", "store", "analytics/model", "analytics/profile"},
 	"analytics/risk":             {"fhir", "analytics", "analytics/model", "analytics/profile"},
 	"analytics/segment":          {"fhir", "analytics", "analytics/model", "analytics/profile"},
+	"smart/account":              {"fhir", "store", "smart/scope"},
 	"smart/client":               {"fhir", "store", "smart/scope"},
 	"smart/egress":               {},
 	"smart/scope":                {"fhir"},
