@@ -149,7 +149,8 @@ type Caller struct {
 type Access []Rule
 
 // Rule allows letters of c r u d s on a type ("*" is every type), narrowed to a
-// compartment and a search filter when given.
+// compartment and a search filter when given. The letter l beside them is leave
+// to change security labels, owner's tags and whose a resource is.
 type Rule struct {
 	Type        string
 	Letters     string
@@ -158,7 +159,7 @@ type Rule struct {
 }
 
 // Full is the access of a server without authorization and of system runs.
-func Full() Access { return Access{{Type: "*", Letters: "cruds"}} }
+func Full() Access { return Access{{Type: "*", Letters: "crudsl"}} }
 
 // Response is what a Doer answers. Exactly one of Resource or Body is set when
 // there is a body.

@@ -8,6 +8,7 @@ import (
 	"strconv"
 
 	"candela/fhir"
+	"candela/fhir/interaction/reach"
 	"candela/store"
 )
 
@@ -179,7 +180,7 @@ func (e *Engine) next(ctx context.Context, v view, w *write) (int64, error) {
 	if w.op.Action == store.Create {
 		return 1, nil
 	}
-	now, err := v.get(ctx, w.op.Key, letterUpdate)
+	now, err := v.get(ctx, w.op.Key, reach.Update)
 	switch {
 	case errors.Is(err, store.ErrNotFound), errors.Is(err, store.ErrGone):
 		if w.op.IfNone == nil {

@@ -6,6 +6,7 @@ import (
 	"strconv"
 
 	"candela/fhir"
+	"candela/fhir/interaction/reach"
 	"candela/fhir/search"
 	"candela/store"
 )
@@ -77,7 +78,7 @@ func (e *Engine) some(ctx context.Context, v view, r fhir.Request, count int) ([
 
 // idleIfAbsent spares the commit of a delete of what never was.
 func (e *Engine) idleIfAbsent(ctx context.Context, v view, w *write) error {
-	_, err := v.get(ctx, w.op.Key, letterDelete)
+	_, err := v.get(ctx, w.op.Key, reach.Delete)
 	if errors.Is(err, store.ErrNotFound) {
 		w.idle = true
 		return nil

@@ -74,6 +74,9 @@ type Config struct {
 	MaxEntries int
 	// Workers bounds the goroutines of one bundle; 0 is one per processor.
 	Workers int
+	// OwnerTags are the systems of tags that say whose a resource is (a tenant):
+	// they change by leave only.
+	OwnerTags []string
 	// DeleteMany bounds how many resources one DELETE Type?criteria may end; 0
 	// and 1 are one.
 	DeleteMany int
@@ -107,7 +110,10 @@ func New(c Config) (*Engine, error) {
 		c.MaxEntries = 5000
 	}
 	e := &Engine{served: map[string]bool{}, cuts: subset.New(c.Elements)}
-	e.views, e.pages = openViews(c.Store, c.Search)
+	var err error
+	if e.views, e.pages, err = openViews(c.Store, c.Search, c.Now, c.OwnerTags); err != nil {
+		return nil, err
+	}
 	c.Store = nil
 	e.config = c
 	for _, t := range c.Types {
@@ -141,6 +147,9 @@ func (e *Engine) do(ctx context.Context, r fhir.Request) (fhir.Response, error) 
 		return fhir.Response{}, err
 	}
 	v := e.views.of(r.Caller)
+	if err := v.Permit(r); err != nil {
+		return fhir.Response{}, err
+	}
 	cut, err := e.trim(&r)
 	if err != nil {
 		return fhir.Response{}, err

@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"strconv"
+	"strings"
 	"time"
 
 	"candela/fhir"
 	"candela/fhir/interaction/page"
+	"candela/fhir/interaction/reach"
 	"candela/store"
 )
 
@@ -23,7 +25,7 @@ func (e *Engine) history(ctx context.Context, v view, r fhir.Request) (fhir.Resp
 	mark := bookmark{Total: -1}
 	if token := r.Query.Get("_page"); token != "" {
 		var err error
-		if mark, err = e.resume(ctx, path, token); err != nil {
+		if mark, err = e.resume(ctx, path+bound(r.Caller), token); err != nil {
 			return fhir.Response{}, err
 		}
 		if r.Query, err = fhir.ParseParams(mark.Query); err != nil {
@@ -49,7 +51,7 @@ func (e *Engine) history(ctx context.Context, v view, r fhir.Request) (fhir.Resp
 	out := page.NewBundle(r.Base, "history", size(found.Versions))
 	out.Total(mark.Total)
 	out.Link("self", r.Base+"/"+path+"?"+mark.Query)
-	if err := e.pageLinks(ctx, out, path, path, found, mark); err != nil {
+	if err := e.pageLinks(ctx, out, path+bound(r.Caller), path, found, mark); err != nil {
 		return fhir.Response{}, err
 	}
 	cut, err := e.cuts.Read(used)
@@ -75,7 +77,7 @@ func pathOf(r fhir.Request) string {
 
 // existed is 404 for a resource that has no history at all.
 func (e *Engine) existed(ctx context.Context, v view, k store.Key) error {
-	if _, err := v.get(ctx, k, letterRead); refusalOrNil(err) == 404 {
+	if _, err := v.get(ctx, k, reach.Read); refusalOrNil(err) == 404 {
 		return err
 	}
 	return nil
@@ -195,4 +197,119 @@ func instant(text string) (time.Time, error) {
 		}
 	}
 	return time.Time{}, fhir.Errorf(400, fhir.CodeValue, "_since must be an instant like 2026-01-31T12:00:00Z")
+}
+
+// glimpse is a page of the past for a caller who may not see all of it: versions
+// are read newest first and judged one by one. A version is in view where both it
+// and what the resource is now, or was to the last, are.
+type glimpse struct {
+	view
+	letter string
+	span   store.Span
+	seen   map[store.Key]bool // whether what a resource is now is in view
+	out    store.Page
+	last   spot
+}
+
+// spot is where the last version of the page stands: behind the cursor of the
+// block it was read in.
+type spot struct {
+	after string
+	seq   store.Seq
+}
+
+// glimpsed is how many versions are read at once.
+const glimpsed = 200
+
+func (p spot) cursor() string { return strconv.FormatUint(uint64(p.seq), 36) + "@" + p.after }
+
+func spotOf(cursor string) (spot, error) {
+	if cursor == "" {
+		return spot{}, nil
+	}
+	seq, after, ok := strings.Cut(cursor, "@")
+	n, err := strconv.ParseUint(seq, 36, 64)
+	if err != nil || !ok {
+		return spot{}, store.ErrCursor
+	}
+	return spot{after, store.Seq(n)}, nil
+}
+
+// page fills the page, and reads on until it knows whether there is more in view:
+// what is hidden must not show in a link to a page that has nothing.
+func (g *glimpse) page(ctx context.Context) (store.Page, error) {
+	if g.span.Key.ID != "" {
+		if _, err := g.get(ctx, g.span.Key, g.letter); err != nil && !errors.Is(err, store.ErrGone) {
+			return store.Page{}, err
+		}
+	}
+	from, err := spotOf(g.span.After)
+	if err != nil {
+		return store.Page{}, err
+	}
+	ask := g.span
+	ask.After, ask.Count, ask.Total = from.after, glimpsed, false
+	g.out.Total = -1
+	var counted int64
+	for read := 0; ; {
+		block, err := g.store.History(ctx, ask)
+		if err != nil {
+			return store.Page{}, err
+		}
+		for _, one := range block.Versions {
+			read++
+			if from.seq != 0 && one.Seq >= from.seq {
+				continue
+			}
+			ok, err := g.visible(ctx, one)
+			if err != nil {
+				return store.Page{}, err
+			}
+			if !ok {
+				continue
+			}
+			if counted++; g.span.Count > 0 && len(g.out.Versions) == g.span.Count {
+				g.out.Next = g.last.cursor()
+				return g.out, nil
+			}
+			if g.span.Count > 0 {
+				g.out.Versions = append(g.out.Versions, one)
+			}
+			g.last = spot{ask.After, one.Seq}
+		}
+		switch {
+		case block.Next == "":
+			if g.span.Count == 0 {
+				g.out.Total = counted
+			}
+			return g.out, nil
+		case read >= maxPast && len(block.Versions) > 0:
+			g.out.Next = spot{ask.After, block.Versions[len(block.Versions)-1].Seq}.cursor()
+			return g.out, nil
+		}
+		ask.After = block.Next
+	}
+}
+
+func (g *glimpse) visible(ctx context.Context, one store.Version) (bool, error) {
+	limit, err := g.Limit(one.Key.Type, g.letter)
+	if err != nil {
+		return false, nil //nolint:nilerr // a type without a rule is out of view
+	}
+	now, known := g.seen[one.Key]
+	if !known {
+		_, err := g.get(ctx, one.Key, g.letter)
+		if now = err == nil || errors.Is(err, store.ErrGone); !now && !errors.Is(err, store.ErrNotFound) {
+			return false, err
+		}
+		g.seen[one.Key] = now
+	}
+	if !now || limit == nil {
+		return now, nil
+	}
+	err = g.past(ctx, one, limit)
+	if errors.Is(err, store.ErrNotFound) {
+		return false, nil
+	}
+	return err == nil, err
 }

@@ -11,6 +11,7 @@ import (
 	"candela/fhir"
 	"candela/fhir/interaction/contained"
 	"candela/fhir/interaction/page"
+	"candela/fhir/interaction/reach"
 	"candela/fhir/search"
 	"candela/store"
 )
@@ -148,7 +149,7 @@ func (in *included) byIDs(ctx context.Context, typ string, ids []string) error {
 		for _, id := range some {
 			any = append(any, store.Test{Param: store.ParamID, Cond: store.Cond{How: store.Is, Space: typ, Name: id}})
 		}
-		if err := in.add(ctx, typ, any, len(some)); err != nil {
+		if err := in.add(ctx, typ, any, len(some), reach.See); err != nil {
 			return err
 		}
 	}
@@ -170,7 +171,7 @@ func (in *included) referrers(ctx context.Context, from []store.Version, typ str
 		}
 	}
 	for some := range slices.Chunk(any, mostTests) {
-		if err := in.add(ctx, typ, some, maxIncluded-len(in.versions)); err != nil {
+		if err := in.add(ctx, typ, some, maxIncluded-len(in.versions), reach.Search); err != nil {
 			return err
 		}
 	}
@@ -178,11 +179,11 @@ func (in *included) referrers(ctx context.Context, from []store.Version, typ str
 }
 
 // add puts in what a query finds and is not there yet, page by page.
-func (in *included) add(ctx context.Context, typ string, where store.Expr, limit int) error {
+func (in *included) add(ctx context.Context, typ string, where store.Expr, limit int, letters string) error {
 	q := store.Query{Types: []string{typ}, Where: where, Entries: true}
 	for limit > 0 && !in.full() {
 		q.Count, q.Bytes = min(limit, 1000), pageBytes-in.bytes
-		page, err := in.find(ctx, q)
+		page, err := in.findFor(ctx, q, letters)
 		if err != nil {
 			return in.leaveOut(err)
 		}
@@ -204,12 +205,12 @@ func (in *included) add(ctx context.Context, typ string, where store.Expr, limit
 // sees a container sees what stands in it.
 func (e *Engine) within(ctx context.Context, v view, s search.Search, mark *bookmark) (*contained.Search, error) {
 	in := &contained.Search{Find: v.find, Registry: e.config.Search, Query: s.Query, Bytes: pageBytes, Both: s.Both, Slots: mark.Slots}
-	_, err := v.reach(s.Query.Types[0], letterSearch)
+	_, err := v.Limit(s.Query.Types[0], reach.Search)
 	if err != nil {
 		return nil, err
 	}
-	if !v.unlimited() {
-		in.Types = v.searchable(e.config.Types)
+	if !v.Open(reach.Search) {
+		in.Types = v.Searchable(e.config.Types)
 	}
 	if in.Slots == 0 {
 		err = in.Measure(ctx)
@@ -267,7 +268,7 @@ func (e *Engine) aloneLinks(ctx context.Context, out *page.Bundle, r fhir.Reques
 	out.Link("self", urlOf(r)+"?"+mark.Query)
 	inside := mark.inside()
 	if mark.Slot, mark.Cursor = 0, ""; inside {
-		if err := e.pageLink(ctx, out, "search:"+r.Type, r.Type, "first", mark); err != nil {
+		if err := e.pageLink(ctx, out, "search:"+r.Type+bound(r.Caller), r.Type, "first", mark); err != nil {
 			return err
 		}
 	}
@@ -275,5 +276,5 @@ func (e *Engine) aloneLinks(ctx context.Context, out *page.Bundle, r fhir.Reques
 		return nil
 	}
 	mark.Slot, mark.Cursor = next.Slot, next.Cursor
-	return e.pageLink(ctx, out, "search:"+r.Type, r.Type, "next", mark)
+	return e.pageLink(ctx, out, "search:"+r.Type+bound(r.Caller), r.Type, "next", mark)
 }

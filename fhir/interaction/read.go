@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"candela/fhir"
+	"candela/fhir/interaction/reach"
 	"candela/fhir/interaction/subset"
 	"candela/store"
 )
@@ -16,7 +17,7 @@ import (
 // read answers GET Type/id: 404 for what never was, 410 for what was deleted,
 // 304 for what the caller has already.
 func (e *Engine) read(ctx context.Context, v view, r fhir.Request) (fhir.Response, error) {
-	found, err := v.get(ctx, store.Key{Type: r.Type, ID: r.ID}, letterRead)
+	found, err := v.get(ctx, store.Key{Type: r.Type, ID: r.ID}, reach.Read)
 	if err != nil {
 		return fhir.Response{}, err
 	}
@@ -149,7 +150,7 @@ func precondition(ctx context.Context, v view, key store.Key, header string) (in
 	case len(asked.numbers) == 0:
 		return 0, store.ErrPrecondition
 	}
-	now, err := v.get(ctx, key, letterUpdate)
+	now, err := v.get(ctx, key, reach.Update)
 	if errors.Is(err, store.ErrNotFound) || errors.Is(err, store.ErrGone) || err == nil && !asked.has(now.Number) {
 		return 0, store.ErrPrecondition
 	}

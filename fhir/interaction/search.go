@@ -9,6 +9,7 @@ import (
 
 	"candela/fhir"
 	"candela/fhir/interaction/page"
+	"candela/fhir/interaction/reach"
 	"candela/fhir/interaction/subset"
 	"candela/fhir/search"
 	"candela/store"
@@ -26,7 +27,10 @@ func (e *Engine) one(ctx context.Context, v view, typ, criteria string, whole bo
 		return nil, nil, err
 	}
 	q := s.Query
-	claim := q
+	claim, err := v.held(q)
+	if err != nil {
+		return nil, nil, err
+	}
 	q.NoRaw = !whole
 	found, err := v.find(ctx, q)
 	if err != nil {
@@ -34,9 +38,9 @@ func (e *Engine) one(ctx context.Context, v view, typ, criteria string, whole bo
 	}
 	switch len(found.Versions) {
 	case 0:
-		return nil, &claim, nil
+		return nil, claim, nil
 	case 1:
-		return &found.Versions[0], &claim, nil
+		return &found.Versions[0], claim, nil
 	default:
 		return nil, nil, fhir.Errorf(412, fhir.CodeMultiple, "the criteria match more than one resource")
 	}
@@ -82,7 +86,7 @@ func (e *Engine) search(ctx context.Context, v view, r fhir.Request) (fhir.Respo
 	if err != nil {
 		return fhir.Response{}, err
 	}
-	s, err := e.parseSearch(r, mark.Strict)
+	s, err := e.parseSearch(v, r, mark.Strict)
 	if err == nil && !mark.inside() {
 		err = v.certain(ctx, s.Bare)
 	}
@@ -112,7 +116,7 @@ func (e *Engine) bookmarked(ctx context.Context, r *fhir.Request) (bookmark, err
 	if token == "" {
 		return bookmark{Compartment: r.Compartment, ID: r.ID, Total: -1, Strict: r.Prefer.Handling == "strict"}, nil
 	}
-	mark, err := e.resume(ctx, "search:"+r.Type, token)
+	mark, err := e.resume(ctx, "search:"+r.Type+bound(r.Caller), token)
 	if err != nil {
 		return mark, err
 	}
@@ -166,14 +170,6 @@ func (e *Engine) completed(out *page.Bundle, v view, s search.Search, more *incl
 	return fhir.Response{Status: 200, Body: out.Bytes()}
 }
 
-// searchable are those types that the caller may search.
-func (v view) searchable(types []string) []string {
-	return slices.DeleteFunc(slices.Clone(types), func(t string) bool {
-		_, err := v.reach(t, letterSearch)
-		return err != nil
-	})
-}
-
 // certain refuses ids without a type that are the ids of resources of several
 // types, as far as the caller may see them (R4 search, reference).
 func (v view) certain(ctx context.Context, bare []search.Bare) error {
@@ -184,7 +180,7 @@ func (v view) certain(ctx context.Context, bare []search.Bare) error {
 		any = append(any, store.Test{Param: store.ParamID, Cond: store.Cond{How: store.Named, Name: b.ID}})
 	}
 	slices.Sort(types)
-	types = v.searchable(slices.Compact(types))
+	types = v.Searchable(slices.Compact(types))
 	if len(types) < 2 {
 		return nil
 	}
@@ -253,7 +249,7 @@ func count(ctx context.Context, v view, q store.Query) (store.Page, error) {
 // the share that a page of it did not hold. Who may not see everything gets the
 // exact number instead: the scan also counts what is out of sight.
 func estimate(ctx context.Context, v view, q store.Query, found store.Page) (int64, error) {
-	if !v.unlimited() || found.Explain.Estimate <= 0 {
+	if !v.Open(reach.Search) || found.Explain.Estimate <= 0 {
 		all, err := count(ctx, v, q)
 		return all.Total, err
 	}
@@ -264,17 +260,11 @@ func estimate(ctx context.Context, v view, q store.Query, found store.Page) (int
 	return max(int64(float64(found.Explain.Estimate)*share), int64(len(found.Versions))+1), nil
 }
 
-// unlimited says whether the caller may search everything.
-func (v view) unlimited() bool {
-	limit, err := v.reach("*", letterSearch)
-	return err == nil && limit == nil
-}
-
 // explained tells how the matches were found. Its numbers also count what is
 // out of a caller's sight; such a caller is not told.
 func explained(v view, how store.Explain) fhir.Issue {
 	out := fhir.Issue{Severity: fhir.Information, Code: fhir.CodeInformational, Diagnostics: "_explain is for callers that may search everything"}
-	if v.unlimited() {
+	if v.Open(reach.Search) {
 		out.Diagnostics = fmt.Sprintf("driver: %s; estimate: %d; index entries scanned: %d; resources examined: %d", how.Driver, how.Estimate, how.Scanned, how.Examined)
 	}
 	return out
@@ -305,7 +295,7 @@ func totalOf(found store.Page, mark bookmark) int64 {
 }
 
 // parseSearch reads the parameters and narrows to the compartment.
-func (e *Engine) parseSearch(r fhir.Request, strict bool) (search.Search, error) {
+func (e *Engine) parseSearch(v view, r fhir.Request, strict bool) (search.Search, error) {
 	var types []string
 	if r.Type != "" && r.Type != "*" {
 		types = []string{r.Type}
@@ -318,7 +308,10 @@ func (e *Engine) parseSearch(r fhir.Request, strict bool) (search.Search, error)
 		return search.Search{}, fhir.Errorf(404, fhir.CodeNotSupported, "there is no %s compartment", r.Compartment)
 	}
 	if types == nil {
-		types = members
+		types = v.Searchable(members) // what is not for the caller is not asked for
+	}
+	if len(types) == 0 {
+		return search.Search{}, errForbidden
 	}
 	s, err := e.config.Search.Parse(types, r.Query, search.Options{Strict: strict, Now: e.config.Now()})
 	if err == nil && s.Contained {
@@ -337,10 +330,10 @@ func (e *Engine) parseSearch(r fhir.Request, strict bool) (search.Search, error)
 		union = append(union, x)
 	}
 	if len(union) == 1 {
-		s.Query.Where = both(s.Query.Where, union[0])
+		s.Query.Where = reach.Both(s.Query.Where, union[0])
 		return s, nil
 	}
-	s.Query.Where = both(s.Query.Where, union)
+	s.Query.Where = reach.Both(s.Query.Where, union)
 	return s, nil
 }
 
@@ -356,7 +349,7 @@ func (e *Engine) links(ctx context.Context, out *page.Bundle, r fhir.Request, s 
 	if path == "*" {
 		path = ""
 	}
-	return e.pageLinks(ctx, out, "search:"+path, path, found, mark)
+	return e.pageLinks(ctx, out, "search:"+path+bound(r.Caller), path, found, mark)
 }
 
 // pageLinks writes the links to the first page, the pages before and behind, and
@@ -428,6 +421,13 @@ func (e *Engine) resume(ctx context.Context, purpose, token string) (bookmark, e
 	}
 	mark.Parked = [2]string{}
 	return mark, nil
+}
+
+// bound ties page links to whom they are given to: the same user, client and
+// patient, with this token or the next. What the caller may see is asked anew on
+// every page.
+func bound(c fhir.Caller) string {
+	return "\x00" + c.Name + "\x00" + c.Client + "\x00" + c.User.String() + "\x00" + c.Patient.String()
 }
 
 // urlOf is the URL a search or history was asked at, without its query.

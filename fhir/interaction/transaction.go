@@ -11,6 +11,7 @@ import (
 
 	"candela/fhir"
 	"candela/fhir/interaction/link"
+	"candela/fhir/interaction/reach"
 	"candela/store"
 )
 
@@ -36,6 +37,10 @@ func (e *Engine) transaction(ctx context.Context, r fhir.Request, entries []*ent
 	for _, x := range entries {
 		var err error
 		if x.req, err = group.Enter(ctx, x.req); err != nil {
+			undone = refusalOf(err)
+			return inEntry(x.index, err)
+		}
+		if err := e.views.of(x.req.Caller).Permit(x.req); err != nil {
 			undone = refusalOf(err)
 			return inEntry(x.index, err)
 		}
@@ -149,7 +154,7 @@ func (e *Engine) readable(ctx context.Context, v view, r fhir.Request, ends map[
 			return store.ErrGone
 		}
 		if !written {
-			_, err = v.get(ctx, key, letterRead)
+			_, err = v.get(ctx, key, reach.Read)
 		}
 	case fhir.VRead:
 		if !written {
@@ -157,7 +162,7 @@ func (e *Engine) readable(ctx context.Context, v view, r fhir.Request, ends map[
 		}
 	case fhir.SearchType, fhir.SearchSystem, fhir.SearchCompart:
 		if !r.Query.Has("_page") {
-			_, err = e.parseSearch(r, r.Prefer.Handling == "strict")
+			_, err = e.parseSearch(v, r, r.Prefer.Handling == "strict")
 		}
 	case fhir.HistoryInstance, fhir.HistoryType, fhir.HistorySystem:
 		_, _, err = spanOf(r)

@@ -5,6 +5,7 @@ import (
 	"errors"
 
 	"candela/fhir"
+	"candela/fhir/interaction/reach"
 	"candela/fhir/patch"
 	"candela/store"
 )
@@ -43,7 +44,7 @@ func guarded(ctx context.Context, v view, w *write) error {
 		w.op.IfNone = byID(w.op.Key)
 		return nil
 	}
-	now, err := v.get(ctx, w.op.Key, letterUpdate)
+	now, err := v.get(ctx, w.op.Key, reach.Update)
 	if err == nil && tags(w.req.IfNoneMatch).has(now.Number) {
 		return store.ErrPrecondition
 	}
@@ -126,7 +127,7 @@ func (e *Engine) resolvePatch(ctx context.Context, v view, r fhir.Request) (*wri
 // criteria.
 func (e *Engine) toPatch(ctx context.Context, v view, r fhir.Request) (store.Version, []string, error) {
 	if r.ID != "" {
-		now, err := v.get(ctx, store.Key{Type: r.Type, ID: r.ID}, letterUpdate)
+		now, err := v.get(ctx, store.Key{Type: r.Type, ID: r.ID}, reach.Update)
 		return now, nil, err
 	}
 	found, query, err := e.one(ctx, v, r.Type, r.Query.Encode(), true)

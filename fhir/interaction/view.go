@@ -3,11 +3,11 @@ package interaction
 import (
 	"context"
 	"errors"
-	"slices"
-	"strings"
+	"time"
 
 	"candela/fhir"
 	"candela/fhir/interaction/page"
+	"candela/fhir/interaction/reach"
 	"candela/fhir/operation/erase"
 	"candela/fhir/search"
 	"candela/store"
@@ -18,282 +18,175 @@ import (
 type views struct {
 	store  store.Store
 	search *search.Registry
+	laws   *reach.Laws
+	now    func() time.Time
 }
 
-func openViews(s store.Store, registry *search.Registry) (views, *page.Sealer) {
-	return views{s, registry}, page.New(s)
+func openViews(s store.Store, registry *search.Registry, now func() time.Time, ownerTags []string) (views, *page.Sealer, error) {
+	laws, err := reach.New(registry, ownerTags...)
+	return views{s, registry, laws, now}, page.New(s), err
 }
 
-func (vs views) of(c fhir.Caller) view { return view{vs, c.Access, c.Deny} }
+func (vs views) of(c fhir.Caller) view { return view{vs, vs.laws.Of(c)} }
 
 // view is what one caller may see and do.
 type view struct {
 	views
-	access fhir.Access
-	deny   fhir.Access // taken away from access
+	reach.View
 }
 
-// The letters of a rule.
-const (
-	letterCreate = 'c'
-	letterRead   = 'r'
-	letterUpdate = 'u'
-	letterDelete = 'd'
-	letterSearch = 's'
-)
+var errForbidden = reach.ErrForbidden
 
-var errForbidden = fhir.Errorf(403, fhir.CodeForbidden, "you may not do this with this resource type")
-
-// reach is the one place where rules narrow: the condition that resources of
-// typ must meet for the letter, nil when all of them are in reach. Without a
-// rule it is 403, whether there is data or not. Nobody from whom anything is
-// withheld reaches all types at once.
-func (v view) reach(typ string, letter byte) (store.Expr, error) {
-	allowed, err := v.allowed(typ, letter)
-	if err != nil || len(v.deny) == 0 {
-		return allowed, err
-	}
-	if typ == "*" {
-		return nil, errForbidden
-	}
-	var out store.And
-	if allowed != nil {
-		out = append(out, allowed)
-	}
-	for _, rule := range v.deny {
-		if rule.Type != "*" && rule.Type != typ {
-			continue
-		}
-		if rule.Compartment == (fhir.Reference{}) && rule.Filter == "" {
-			return nil, errForbidden
-		}
-		x, err := v.condition(typ, rule)
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, store.Not{Of: x})
-	}
-	if len(out) == 0 {
-		return nil, nil
-	}
-	return out, nil
+// judge decides conditions about content that the store does not find by.
+func (v view) judge(pending map[store.Key][]store.Entry) reach.Judge {
+	return reach.Judge{Find: v.store.Find, Pending: pending}
 }
 
-// allowed is what the rules of access reach.
-func (v view) allowed(typ string, letter byte) (store.Expr, error) {
-	var union store.Or
-	for _, rule := range v.access {
-		if rule.Type != "*" && rule.Type != typ || strings.IndexByte(rule.Letters, letter) < 0 {
-			continue
-		}
-		if rule.Compartment == (fhir.Reference{}) && rule.Filter == "" {
-			return nil, nil
-		}
-		x, err := v.condition(typ, rule)
-		if err != nil {
-			return nil, err
-		}
-		union = append(union, x)
-	}
-	if len(union) == 0 {
-		return nil, errForbidden
-	}
-	return union, nil
-}
-
-// condition is a narrowed rule as an expression over the type's entries.
-func (v view) condition(typ string, rule fhir.Rule) (store.Expr, error) {
-	var all store.And
-	if c := rule.Compartment; c != (fhir.Reference{}) {
-		all = append(all, v.search.Compartment(c, typ))
-	}
-	if rule.Filter == "" {
-		return all, nil
-	}
-	params, err := fhir.ParseParams(rule.Filter)
-	if err != nil {
-		return nil, err
-	}
-	found, err := v.search.Parse([]string{typ}, params, search.Options{Strict: true})
-	if err != nil || found.Query.Where == nil {
-		return nil, errForbidden // a filter that filters nothing is a mistake, not a grant
-	}
-	return append(all, found.Query.Where), nil
-}
-
-// get is the current version of one resource.
-func (v view) get(ctx context.Context, k store.Key, letter byte) (store.Version, error) {
-	limit, err := v.reach(k.Type, letter)
+// get is the current version of one resource for one of the letters. Under a
+// narrowed rule the store is asked for one that meets it, so that what is hidden
+// takes the way of what is absent.
+func (v view) get(ctx context.Context, k store.Key, letters string) (store.Version, error) {
+	limit, err := v.Limit(k.Type, letters)
 	if err != nil {
 		return store.Version{}, err
 	}
-	found, err := v.store.Get(ctx, k)
-	if limit == nil || errors.Is(err, store.ErrNotFound) {
-		return found, err
+	if limit == nil {
+		return v.store.Get(ctx, k)
 	}
-	if err != nil {
-		return store.Version{}, outside(err)
-	}
-	return found, v.inside(found, limit)
-}
-
-// getVersion is one version. Under a narrowed rule it must lie inside itself:
-// an old version may have belonged to somebody else.
-func (v view) getVersion(ctx context.Context, k store.Key, number int64) (store.Version, error) {
-	limit, err := v.reach(k.Type, letterRead)
+	q := store.Query{Types: []string{k.Type}, Where: store.And{byID(k).Where, limit}, Count: 1}
+	found, err := v.store.Find(ctx, q)
 	if err != nil {
 		return store.Version{}, err
 	}
-	found, err := v.store.GetVersion(ctx, k, number)
-	if limit == nil || errors.Is(err, store.ErrNotFound) {
-		return found, err
+	if len(found.Versions) == 1 {
+		return found.Versions[0], nil
 	}
-	if err != nil {
-		return store.Version{}, outside(err)
-	}
-	return found, v.inside(found, limit)
+	return v.ended(ctx, k, limit)
 }
 
-// outside makes a deleted resource look like one that never was, where a
-// narrowed caller could learn from the difference.
-func outside(err error) error {
-	if errors.Is(err, store.ErrGone) {
+// ended is ErrGone for a deleted resource that was in view to the last, and
+// ErrNotFound for all else that is not in view.
+func (v view) ended(ctx context.Context, k store.Key, limit store.Expr) (store.Version, error) {
+	gone, err := v.store.Get(ctx, k)
+	if !errors.Is(err, store.ErrGone) {
+		if err == nil || errors.Is(err, store.ErrNotFound) {
+			err = store.ErrNotFound
+		}
+		return store.Version{}, err
+	}
+	last, err := v.store.GetVersion(ctx, k, gone.Number-1)
+	if err == nil {
+		err = v.inside(ctx, last, limit)
+	}
+	if err != nil {
+		return store.Version{}, hidden(err)
+	}
+	return gone, store.ErrGone
+}
+
+// hidden makes all that is not trouble of the store look like what never was.
+func hidden(err error) error {
+	if errors.Is(err, store.ErrGone) || errors.Is(err, store.ErrQuery) {
 		return store.ErrNotFound
 	}
 	return err
 }
 
-// inside says ErrNotFound unless the version's own entries meet the limit.
-// Limits with chains are refused by Holds, and so is the caller.
-func (v view) inside(found store.Version, limit store.Expr) error {
-	entries, err := v.search.Entries(fhir.Stored(found.Raw))
+// getVersion is one version. Under a narrowed rule both it and what the resource
+// is now, or was before it was deleted, must be in view: either may have belonged
+// to somebody else.
+func (v view) getVersion(ctx context.Context, k store.Key, number int64) (store.Version, error) {
+	limit, err := v.Limit(k.Type, reach.Read)
 	if err != nil {
-		return err
+		return store.Version{}, err
 	}
-	entries = append(entries, store.Builtin(found.Key, found.Time)...)
-	if ok, err := store.Holds(limit, entries); err != nil || !ok {
-		return store.ErrNotFound
+	if limit == nil {
+		return v.store.GetVersion(ctx, k, number)
 	}
-	return nil
+	now, err := v.get(ctx, k, reach.Read)
+	if err != nil && !errors.Is(err, store.ErrGone) || now.Number == number {
+		return now, err
+	}
+	found, err := v.store.GetVersion(ctx, k, number)
+	if errors.Is(err, store.ErrGone) {
+		if err := v.past(ctx, store.Version{Key: k, Number: number, Action: store.Delete}, limit); err != nil {
+			return store.Version{}, err
+		}
+		return found, store.ErrGone
+	}
+	if err == nil {
+		err = v.inside(ctx, found, limit)
+	}
+	if err != nil {
+		return store.Version{}, err
+	}
+	return found, nil
 }
 
-// find answers a query; letter is 's', or 'r' for what an include points to.
+// past says ErrNotFound unless a version of the past was in view; a delete is
+// where what it ended was.
+func (v view) past(ctx context.Context, one store.Version, limit store.Expr) error {
+	if one.Action == store.Delete {
+		before, err := v.store.GetVersion(ctx, one.Key, one.Number-1)
+		if err != nil {
+			return hidden(err)
+		}
+		one = before
+	}
+	return v.inside(ctx, one, limit)
+}
+
+// inside says ErrNotFound unless the version's own content meets the limit.
+func (v view) inside(ctx context.Context, found store.Version, limit store.Expr) error {
+	entries, err := v.search.Entries(fhir.Stored(found.Raw))
+	if err != nil {
+		return store.ErrNotFound // an old version that no parameter can be read from
+	}
+	ok, err := v.judge(nil).Holds(ctx, limit, found.Key, reach.Entries(found.Key, found.Time, entries))
+	if err == nil && !ok {
+		err = store.ErrNotFound
+	}
+	return hidden(err)
+}
+
+// find answers a query of a search.
 func (v view) find(ctx context.Context, q store.Query) (store.Page, error) {
-	if err := v.narrow(&q); err != nil {
+	return v.findFor(ctx, q, reach.Search)
+}
+
+// findFor answers a query for one of the letters: what an include points to may
+// be read or searched for.
+func (v view) findFor(ctx context.Context, q store.Query, letters string) (store.Page, error) {
+	if err := v.Narrow(&q, letters); err != nil {
 		return store.Page{}, err
 	}
 	return v.store.Find(ctx, q)
 }
 
-// narrow adds the caller's limits to a query: to the types it asks for and to
-// every type that a chain looks into.
-func (v view) narrow(q *store.Query) error {
-	if limit, err := v.reach("*", letterSearch); err == nil && limit == nil {
-		return nil
-	}
-	var err error
-	if q.Where, err = v.chains(q.Where); err != nil {
-		return err
-	}
-	if len(q.Types) == 0 {
-		return errForbidden // only an unlimited rule for all types may ask across all
-	}
-	limited := false
-	var union store.Or
-	for _, t := range q.Types {
-		limit, err := v.reach(t, letterSearch)
-		if err != nil {
-			return err
-		}
-		one := store.And{store.Test{Param: store.ParamID, Cond: store.Cond{How: store.Within, Space: t}}}
-		if limit != nil {
-			limited, one = true, append(one, limit)
-		}
-		union = append(union, one)
-	}
-	if limited {
-		q.Where = both(q.Where, union)
-	}
-	return nil
+// held is a query as a condition of a commit: it sees what the caller sees.
+func (v view) held(q store.Query) (*store.Query, error) {
+	err := v.Narrow(&q, reach.Search)
+	return &q, err
 }
 
-func both(a, b store.Expr) store.Expr {
-	if a == nil {
-		return b
-	}
-	return store.And{a, b}
-}
-
-// chains puts the caller's limits inside every Via and Has.
-func (v view) chains(x store.Expr) (store.Expr, error) {
-	switch x := x.(type) {
-	case store.And:
-		parts, err := v.each(x)
-		return store.And(parts), err
-	case store.Or:
-		parts, err := v.each(x)
-		return store.Or(parts), err
-	case store.Not:
-		of, err := v.chains(x.Of)
-		return store.Not{Of: of}, err
-	case store.Via:
-		of, err := v.linked(x.Type, x.Of)
-		x.Of = of
-		return x, err
-	case store.Has:
-		of, err := v.linked(x.Type, x.Of)
-		x.Of = of
-		return x, err
-	case store.Tree:
-		of, err := v.linked(x.Type, x.Of)
-		x.Of = of
-		return x, err
-	default:
-		return x, nil
-	}
-}
-
-func (v view) each(parts []store.Expr) ([]store.Expr, error) {
-	out := slices.Clone(parts)
-	for i, p := range parts {
-		one, err := v.chains(p)
-		if err != nil {
-			return nil, err
-		}
-		out[i] = one
-	}
-	return out, nil
-}
-
-func (v view) linked(typ string, of store.Expr) (store.Expr, error) {
-	limit, err := v.reach(typ, letterSearch)
-	if err != nil {
-		return nil, err
-	}
-	if of, err = v.chains(of); err != nil || limit == nil {
-		return of, err
-	}
-	return both(of, limit), nil
-}
-
-// history is open to rules that do not narrow; the past of a resource may lie
-// outside a narrowed view where its present does not.
+// history is a page of the past.
 func (v view) history(ctx context.Context, s store.Span) (store.Page, error) {
-	typ, letter := s.Key.Type, byte(letterSearch)
+	typ, letter := s.Key.Type, reach.Search
 	if s.Key.ID != "" {
-		letter = letterRead
+		letter = reach.Read
 	}
 	if typ == "" {
 		typ = "*"
 	}
-	limit, err := v.reach(typ, letter)
-	if err == nil && limit != nil {
-		err = errForbidden
-	}
-	if err != nil {
+	limit, err := v.Limit(typ, letter)
+	switch {
+	case err == nil && limit == nil:
+		return v.store.History(ctx, s)
+	case err != nil && typ != "*":
 		return store.Page{}, err
 	}
-	return v.store.History(ctx, s)
+	g := glimpse{view: v, letter: letter, span: s, seen: map[store.Key]bool{}}
+	return g.page(ctx)
 }
 
 // commit writes all or nothing, each write as its own caller. Writes that are idle
@@ -301,11 +194,12 @@ func (v view) history(ctx context.Context, s store.Span) (store.Page, error) {
 func (v view) commit(ctx context.Context, writes []*write) error {
 	ops := make([]store.Op, 0, len(writes))
 	live := make([]*write, 0, len(writes))
+	pending := pendingOf(writes)
 	for _, w := range writes {
 		if w.idle {
 			continue
 		}
-		if err := v.of(w.req.Caller).mayWrite(ctx, w); err != nil {
+		if err := v.of(w.req.Caller).mayWrite(ctx, w, pending); err != nil {
 			return &store.OpError{Index: w.index, Err: err}
 		}
 		ops, live = append(ops, w.op), append(live, w)
@@ -327,46 +221,94 @@ func (v view) commit(ctx context.Context, writes []*write) error {
 	return nil
 }
 
+// pendingOf is what writes make, to be judged together.
+func pendingOf(writes []*write) map[store.Key][]store.Entry {
+	out := map[store.Key][]store.Entry{}
+	for _, w := range writes {
+		if !w.idle && w.op.Raw != nil && len(writes) > 1 {
+			out[w.op.Key] = w.op.Entries
+		}
+	}
+	return out
+}
+
 // mayWrite judges what is replaced and what replaces it. Under a narrowed rule
-// the version that was judged must be the one that is replaced.
-func (v view) mayWrite(ctx context.Context, w *write) error {
-	limit, err := v.reach(w.op.Key.Type, letterOf(w.op.Action))
+// the version that was judged must be the one that is replaced, and a Put makes
+// nothing new: it could tell what is hidden from what is absent.
+func (v view) mayWrite(ctx context.Context, w *write, pending map[store.Key][]store.Entry) error {
+	k, action := w.op.Key, w.op.Action
+	limit, err := v.Limit(k.Type, letterOf(action))
 	if err != nil {
 		return err
 	}
-	_, err = v.reach(w.op.Key.Type, letterCreate)
-	if limit == nil && (err == nil || w.op.Action != store.Put) {
+	marked := w.op.Raw == nil || v.MayRelabel(k.Type)
+	fresh, createErr := v.Limit(k.Type, reach.Create)
+	if limit == nil && marked && (action != store.Put || createErr == nil && fresh == nil) {
 		return nil
 	}
-	if w.op.Raw != nil && limit != nil {
-		if ok, err := store.Holds(limit, w.op.Entries); err != nil || !ok {
-			return errForbidden
+	if err := v.admits(ctx, w, limit, pending); err != nil {
+		return err
+	}
+	after := reach.State{Resource: fhir.Stored(w.op.Raw), Entries: w.op.Entries}
+	if action == store.Create {
+		return v.Keeps(k.Type, reach.State{}, after)
+	}
+	now, err := v.replaced(ctx, w)
+	switch {
+	case errors.Is(err, store.ErrGone) && action == store.Delete:
+		return nil // it is done already
+	case (errors.Is(err, store.ErrNotFound) || errors.Is(err, store.ErrGone)) && limit == nil && action == store.Put:
+		if createErr != nil {
+			return createErr // what is not there is created, and that takes its own letter
 		}
+		if err := v.admits(ctx, w, fresh, pending); err != nil {
+			return err
+		}
+		return v.Keeps(k.Type, reach.State{}, after)
+	case errors.Is(err, store.ErrNotFound) && limit == nil:
+		return nil // the store says so
+	case errors.Is(err, store.ErrGone):
+		return store.ErrNotFound
+	case err != nil || marked:
+		return err
 	}
-	now, absent := v.store.Get(ctx, w.op.Key)
-	if errors.Is(absent, store.ErrNotFound) || errors.Is(absent, store.ErrGone) {
-		return err // what is not there is created, and that takes its own letter
+	entries, err := v.search.Entries(fhir.Stored(now.Raw))
+	if err != nil {
+		return err
 	}
-	if absent != nil {
-		return absent
-	}
-	if w.op.IfMatch <= 0 {
-		w.op.IfMatch = now.Number
-	}
-	if limit == nil {
-		return nil
-	}
-	return v.inside(now, limit)
+	return v.Keeps(k.Type, reach.State{Resource: fhir.Stored(now.Raw), Entries: entries}, after)
 }
 
-func letterOf(a store.Action) byte {
+// admits refuses content that does not meet the limit, whatever is stored.
+func (v view) admits(ctx context.Context, w *write, limit store.Expr, pending map[store.Key][]store.Entry) error {
+	if w.op.Raw == nil || limit == nil {
+		return nil
+	}
+	ok, err := v.judge(pending).Holds(ctx, limit, w.op.Key, reach.Entries(w.op.Key, v.now(), w.op.Entries))
+	if errors.Is(err, store.ErrQuery) || err == nil && !ok {
+		return errForbidden
+	}
+	return err
+}
+
+// replaced is the version that a write replaces, which is bound to it.
+func (v view) replaced(ctx context.Context, w *write) (store.Version, error) {
+	letters := letterOf(w.op.Action)
+	now, err := v.get(ctx, w.op.Key, letters)
+	if err == nil && w.op.IfMatch <= 0 {
+		w.op.IfMatch = now.Number
+	}
+	return now, err
+}
+
+func letterOf(a store.Action) string {
 	switch a {
 	case store.Create:
-		return letterCreate
+		return reach.Create
 	case store.Delete, store.Erase:
-		return letterDelete
+		return reach.Delete
 	default:
-		return letterUpdate
+		return reach.Update
 	}
 }
 
@@ -382,13 +324,23 @@ func (e *Engine) windowOf(c fhir.Caller) window { return window{e.views.of(c), e
 
 // Sees says whether the caller may search the type at all.
 func (w window) Sees(typ string) bool {
-	_, err := w.reach(typ, letterSearch)
+	_, err := w.Limit(typ, reach.Search)
 	return err == nil
 }
 
 // Get is the current version of one resource.
 func (w window) Get(ctx context.Context, k store.Key) (store.Version, error) {
-	return w.get(ctx, k, letterRead)
+	return w.get(ctx, k, reach.Read)
+}
+
+// Seal makes a page link's token for the caller; nobody else can use it.
+func (w window) Seal(ctx context.Context, purpose string, plain []byte) (string, error) {
+	return w.Sealer.Seal(ctx, purpose+bound(w.caller), plain)
+}
+
+// Open is what Seal was given.
+func (w window) Open(ctx context.Context, purpose, token string) ([]byte, error) {
+	return w.Sealer.Open(ctx, purpose+bound(w.caller), token)
 }
 
 // Find answers a query.
@@ -403,7 +355,7 @@ func (w window) Do(ctx context.Context, r fhir.Request) (fhir.Response, error) {
 // Whole is everything that is stored, for those who may delete all of it: erasing
 // takes away what was somebody else's once, so that nothing may be out of reach.
 func (w window) Whole() (erase.Whole, error) {
-	limit, err := w.reach("*", letterDelete)
+	limit, err := w.Limit("*", reach.Delete)
 	if err == nil && limit != nil {
 		err = errForbidden
 	}

@@ -189,7 +189,7 @@ func TestEverythingThroughTheView(t *testing.T) {
 		t.Errorf("another's page link: %d", status)
 	}
 	elsewhere := strings.Replace(next(first), "Patient/q", "Patient/p", 1)
-	if status, _ := ask(t, door, mine, "GET", elsewhere, ""); status != 400 {
+	if status, _ := ask(t, door, mine, "GET", elsewhere, ""); status != 410 {
 		t.Errorf("a page link of another patient: %d", status)
 	}
 	tag := `{"resourceType":"Parameters","parameter":[{"name":"meta","valueMeta":{"tag":[{"code":"z"}]}}]}`

@@ -249,8 +249,10 @@ const (
 	struck = "item:deleted"
 )
 
-// hidden are definitions that special parameters need beside those of R4.
+// hidden are definitions that special parameters, and rules of access, need
+// beside those of R4.
 var hidden = [...]r4.SearchParameter{
+	{Code: r4.SecurityContext, Type: "reference", Base: []string{"Binary"}, Expression: "Binary.securityContext"},
 	{Code: struck, Type: "reference", Base: []string{"List"}, Expression: "List.entry.where(deleted = true).item"},
 }
 

@@ -19,6 +19,7 @@ import (
 	"sync"
 	"time"
 
+	"candela/fhir"
 	"candela/store"
 )
 
@@ -53,7 +54,10 @@ func (s *Sealer) Seal(ctx context.Context, purpose string, plain []byte) (string
 	return base64.RawURLEncoding.EncodeToString(aead.Seal(nonce, nonce, plain, []byte(purpose))), nil
 }
 
-// Open is what Seal was given. An edited or foreign token is store.ErrCursor.
+var errForeign = fhir.Errorf(410, fhir.CodeNotFound, "the page link is not good here, or not for you; search again").Because(store.ErrCursor)
+
+// Open is what Seal was given. What is no token is store.ErrCursor, an edited or
+// foreign one a 410.
 func (s *Sealer) Open(ctx context.Context, purpose, token string) ([]byte, error) {
 	aead, err := s.cipher(ctx)
 	if err != nil {
@@ -68,7 +72,7 @@ func (s *Sealer) Open(ctx context.Context, purpose, token string) ([]byte, error
 	}
 	plain, err := aead.Open(nil, sealed[:aead.NonceSize()], sealed[aead.NonceSize():], []byte(purpose))
 	if err != nil {
-		return nil, store.ErrCursor
+		return nil, errForeign
 	}
 	return plain, nil
 }
