@@ -74,6 +74,7 @@ func TestR13_Context(t *testing.T) {
 		`[{"reference":"urn:uuid:1"}]`:                  false,
 		`[{"reference":"#1"}]`:                          false,
 		`[{"canonical":"Questionnaire/1"}]`:             false,
+		`[{"canonical":"//x.example/y"}]`:               false,
 		`[{"identifier":"1"}]`:                          false,
 		`[{"identifier":null}]`:                         false,
 		`[{"reference":"Task/1","role":""}]`:            false,

@@ -3,6 +3,7 @@ package token_test
 import (
 	"context"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -155,6 +156,24 @@ func TestR52_LostAnswerOfTheStore(t *testing.T) {
 	h.good(b.AccessToken)
 }
 
+func TestR52_RefusedWriteIsWhatItIs(t *testing.T) {
+	h := open(t)
+	text := h.code(grant())
+	h.kv.refuse = store.ErrFull
+	_, err := h.Redeem(t.Context(), exchange(text))
+	trouble(t, err)
+	if !errors.Is(err, store.ErrFull) {
+		t.Fatal(err)
+	}
+	h.kv.refuse = store.ErrConflict // others are always faster
+	_, err = h.Redeem(t.Context(), exchange(text))
+	trouble(t, err)
+	h.kv.refuse = nil
+	if _, err := h.Redeem(t.Context(), exchange(text)); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestR52_AuditTroubleComesAfterTheEnd(t *testing.T) {
 	h := open(t, func(c *token.Config) {
 		c.Audit = func(context.Context, token.Event) error { return store.ErrFull }
@@ -293,8 +312,8 @@ func TestR22_GrantsOfAUserAndAClient(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h.code(grant()) // not redeemed: nothing to show
 	h.clock.Add(time.Minute)
+	h.code(grant()) // not redeemed: nothing to show
 	if ada, err = h.renew(ada.RefreshToken); err != nil {
 		t.Fatal(err)
 	}

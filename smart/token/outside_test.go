@@ -179,6 +179,8 @@ func TestT56_OutsideTokensThatAreNotGood(t *testing.T) {
 		"end in capitals":   with(map[string]any{"exp": nil, "EXP": at(time.Hour)}),
 		"issuer twice":      e.sign(jose.RS256, "r", e.rsa, fmt.Sprintf(`{"iss":"https://evil.example","aud":%q,"exp":%d,"iss":"https://as.example"}`, base, at(time.Hour))),
 		"issuer in capital": e.sign(jose.RS256, "r", e.rsa, fmt.Sprintf(`{"ISS":"https://as.example","aud":%q,"exp":%d}`, base, at(time.Hour))),
+		"aud in capitals":   with(map[string]any{"aud": nil, "AUD": base}),
+		"good but long":     with(map[string]any{"x": strings.Repeat("x", token.MaxBearer)}),
 		"no claims":         e.sign(jose.RS256, "r", e.rsa, `[]`),
 		"wrong key":         e.token(jose.RS256, "r", other, nil),
 		"RS512":             e.token(jose.RS512, "r", e.rsa, nil),
@@ -308,6 +310,25 @@ func TestOutside_Rotation(t *testing.T) {
 	_, err = e.Check(t.Context(), e.token(jose.RS256, "private", e.rsa, nil))
 	refused(t, err, "invalid_token", 401)
 	e.good(e.token(jose.RS256, "", next, nil)) // without a kid any key may fit
+}
+
+func TestOutside_KeysForOtherUses(t *testing.T) {
+	e := openOutside(t)
+	e.publish(jose.JSONWebKey{Key: e.rsa.Public(), KeyID: "enc", Use: "enc"}, jose.JSONWebKey{Key: e.rsa.Public(), KeyID: "rs384", Algorithm: "RS384"})
+	for _, kid := range []string{"enc", "rs384"} {
+		_, err := e.Check(t.Context(), e.token(jose.RS256, kid, e.rsa, nil))
+		refused(t, err, "invalid_token", 401)
+	}
+	e.good(e.token(jose.RS384, "rs384", e.rsa, nil))
+}
+
+func TestT56_OutsideTokenEndsInTheCacheToo(t *testing.T) {
+	e := openOutside(t)
+	text := e.token(jose.RS256, "r", e.rsa, map[string]any{"exp": e.clock.Now().Add(10 * time.Second).Unix()})
+	e.good(text)
+	e.clock.Add(10*time.Second + time.Millisecond)
+	_, err := e.Check(t.Context(), text)
+	refused(t, err, "invalid_token", 401)
 }
 
 func TestOutside_Config(t *testing.T) {

@@ -79,7 +79,7 @@ func (t *Tokens) renewable(ctx context.Context, r *record, sent *parsed, w *Rene
 		return false, invalidTarget()
 	case hmac.Equal(f.Current, sent.digest):
 		return false, t.alive(ctx, r)
-	case !hmac.Equal(f.Former, sent.digest) || t.Now().Sub(f.Turned).Abs() > t.grace(w.Client) || t.grace(w.Client) <= 0:
+	case !hmac.Equal(f.Former, sent.digest) || t.Now().Sub(f.Turned).Abs() > t.grace(w.Client):
 		return false, t.stop(ctx, RefreshReused, r, w.Client)
 	case f.Asked != w.Scope:
 		return false, invalidGrant("the refresh token is spent")
@@ -114,7 +114,7 @@ func (t *Tokens) turn(ctx context.Context, r *record, w *Renewal) (*record, Answ
 // outlive is what stays of the access token before: its life, but not more than
 // the grace.
 func outlive(before []issued, now time.Time, grace time.Duration) []issued {
-	if len(before) == 0 || grace <= 0 {
+	if len(before) == 0 {
 		return nil
 	}
 	last := before[0]
@@ -158,7 +158,7 @@ func (t *Tokens) narrow(granted, asked string) (string, error) {
 	have, _ := t.Scopes.Parse(granted)
 	want, refused := t.Scopes.Parse(asked)
 	less, ok := have.Narrow(want)
-	if !ok || len(refused) > 0 || len(less) == 0 {
+	if !ok || len(refused) > 0 {
 		return "", &Error{Code: "invalid_scope", Description: "more was asked for than was granted", Status: 400}
 	}
 	return less.String(), nil

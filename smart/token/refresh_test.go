@@ -295,3 +295,35 @@ func TestR21_RevokedPairIsNotGivenAgain(t *testing.T) {
 		t.Fatalf("the refresh token was not revoked: %v", err)
 	}
 }
+
+// The ends of tokens do not hang on the store's removal of what has expired.
+func TestR21_EndsWithoutTheStore(t *testing.T) {
+	h := open(t)
+	h.kv.eternal = true
+	text := h.code(grant())
+	a := h.sign(grant())
+	h.clock.Add(time.Minute)
+	_, err := h.Redeem(t.Context(), exchange(text))
+	refused(t, err, "invalid_grant", 400)
+	h.clock.Add(time.Hour)
+	h.dead(a.AccessToken)
+	h.clock.Add(120 * 24 * time.Hour)
+	_, err = h.renew(a.RefreshToken)
+	refused(t, err, "invalid_grant", 400)
+}
+
+func TestT104_NoRetryForALockedUser(t *testing.T) {
+	var locked error
+	h := open(t, func(c *token.Config) {
+		c.Alive = func(context.Context, token.Grant) error { return locked }
+	})
+	a := h.sign(grant())
+	b, err := h.renew(a.RefreshToken)
+	if err != nil {
+		t.Fatal(err)
+	}
+	locked = token.ErrEnded
+	_, err = h.renew(a.RefreshToken)
+	refused(t, err, "invalid_grant", 400)
+	h.dead(b.AccessToken)
+}

@@ -68,6 +68,10 @@ type memory struct {
 	fail  error
 	// lost, when set, is what the next swaps answer although they write.
 	lost error
+	// refuse, when set, is what swaps answer and do not write.
+	refuse error
+	// eternal keeps what has expired.
+	eternal bool
 }
 
 type value struct {
@@ -79,7 +83,7 @@ func newMemory(c *clock) *memory { return &memory{clock: c, held: map[string]val
 
 func (m *memory) at(bucket, key string) ([]byte, bool) {
 	v, ok := m.held[bucket+"\x00"+key]
-	return v.data, ok && (v.end.IsZero() || m.clock.Now().Before(v.end))
+	return v.data, ok && (m.eternal || v.end.IsZero() || m.clock.Now().Before(v.end))
 }
 
 func (m *memory) set(bucket, key string, data []byte, ttl time.Duration) {
@@ -116,6 +120,9 @@ func (m *memory) KVSwap(_ context.Context, bucket, key string, old, data []byte,
 	defer m.mu.Unlock()
 	if err != nil {
 		return err
+	}
+	if m.refuse != nil {
+		return m.refuse
 	}
 	if have, ok := m.at(bucket, key); ok != (old != nil) || ok && string(have) != string(old) {
 		return store.ErrConflict
