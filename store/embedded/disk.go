@@ -237,6 +237,7 @@ type purge struct {
 	all   bool          // rewrite all tables
 	seq   pebble.SeqNum // of the newest erase
 	under int           // commits under way that erase
+	busy  bool          // what was taken is being purged
 	wake  chan struct{}
 }
 
@@ -283,7 +284,7 @@ func (p *purge) take() (keys [][]byte, all bool, seq pebble.SeqNum) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	keys, all = p.keys, p.all
-	p.keys, p.all = nil, false
+	p.keys, p.all, p.busy = nil, false, true
 	return keys, all, p.seq
 }
 
@@ -311,6 +312,9 @@ func (s *Store) purgeErased() {
 			s.purge.add(keys, all, seq)
 			s.purge.mu.Unlock()
 		}
+		s.purge.mu.Lock()
+		s.purge.busy = false
+		s.purge.mu.Unlock()
 	}
 }
 

@@ -34,7 +34,7 @@ type keeper struct {
 	files    *cipherfs.FS
 	cache    vault.Cache
 	shared   *vault.DataKey // of what has no owner
-	rewrites uint32         // the files key for which all tables are rewritten, or were
+	rewrites uint32         // the files key for which logs and manifests are made anew, or were
 	unused   []uint32       // files keys that no file needed when last looked
 }
 
@@ -194,11 +194,44 @@ func (s *Store) renew(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if newest := s.keys.ring.Newest(vault.Files).Number; len(all) > 1 && s.keys.rewrites != newest {
-		s.keys.rewrites = newest
-		s.purge.resume()
+	if len(all) > 1 {
+		if err := s.rewrite(); err != nil {
+			return err
+		}
 	}
 	return s.retire(ctx, all)
+}
+
+// rewrite has all tables rewritten in the background where some need an older
+// key. A table that nothing overlaps would stay as it is: so that something does,
+// keys are removed in each that never were.
+func (s *Store) rewrite() error {
+	newest := s.keys.ring.Newest(vault.Files).Number
+	levels, err := s.db.SSTables()
+	if err != nil {
+		return fault(err)
+	}
+	chance := vault.NewKey()
+	never := [][]byte{append([]byte{0}, chance[:]...), append([]byte{0xff}, chance[:]...)}
+	for _, level := range levels {
+		for _, table := range level {
+			key, err := s.keys.files.KeyOf(filepath.Join(s.dir, fmt.Sprintf("%06d.sst", uint64(table.FileNum))))
+			if err == nil && key != newest { // an error: it is gone already
+				never = append(never, slices.Concat(table.Smallest.UserKey, chance[:]))
+			}
+		}
+	}
+	if len(never) == 2 && s.keys.rewrites == newest {
+		return nil
+	}
+	s.purge.mu.Lock()
+	defer s.purge.mu.Unlock()
+	if s.purge.busy || s.purge.all || len(s.purge.keys) > 0 {
+		return nil // what comes of that is seen next time
+	}
+	s.keys.rewrites = newest // logs and manifests, too
+	s.purge.add(never, true, 0)
+	return nil
 }
 
 // retire removes keys from the ring that nothing needed now nor when last looked:
