@@ -256,3 +256,34 @@ func BenchmarkRead(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkEncryption is what encryption costs a load, a read and the disk: the
+// same work with and without, in turns.
+func BenchmarkEncryption(b *testing.B) {
+	for _, name := range []string{"clear", "encrypted", "clear again", "encrypted again"} {
+		opt := embedded.Options{Unencrypted: name[0] == 'c', Owners: []string{"Patient"}}
+		b.Run("load/"+name, func(b *testing.B) {
+			s, dir := open(b, opt)
+			gen, n := newSample(), 0
+			var making time.Duration
+			start := cpu()
+			for b.Loop() {
+				before := cpu()
+				ops := make([]store.Op, 200)
+				for i := range ops {
+					ops[i] = gen.observation(n / 200)
+					n++
+				}
+				making += cpu() - before
+				if _, err := s.Commit(context.Background(), ops...); err != nil {
+					b.Fatal(err)
+				}
+			}
+			if err := s.Close(); err != nil {
+				b.Fatal(err)
+			}
+			reportCPU(b, start+making, n, "cpu-µs/res")
+			b.ReportMetric(float64(sizeOf(dir))/float64(n), "disk-B/res")
+		})
+	}
+}
