@@ -61,6 +61,8 @@ var mayImport = map[string][]string{
 	"analytics/risk":             {"fhir", "analytics", "analytics/model", "analytics/profile"},
 	"analytics/segment":          {"fhir", "analytics", "analytics/model", "analytics/profile"},
 	"smart/account":              {"fhir", "store", "smart/scope"},
+	"smart/authorize":            {"fhir", "store", "smart/scope", "smart/client", "smart/account", "smart/token", "smart/authorize/page"},
+	"smart/authorize/page":       {"smart/scope"},
 	"smart/client":               {"fhir", "store", "smart/scope"},
 	"smart/egress":               {},
 	"smart/scope":                {"fhir"},

@@ -183,3 +183,37 @@ type DoerFunc func(ctx context.Context, r Request) (Response, error)
 
 // Do calls the function.
 func (f DoerFunc) Do(ctx context.Context, r Request) (Response, error) { return f(ctx, r) }
+
+// Event is what is no interaction and has to go on record: a sign-in, a token, a
+// decision about consent, a disclosure.
+type Event struct {
+	Kind      EventKind
+	Caller    Caller
+	Patient   Reference // whom it is about; zero: no single patient
+	About     Reference // what it rests on, such as the Consent; zero: nothing
+	Status    int       // of the HTTP answer; 0 is 200. 4xx is a refusal, 5xx a failure
+	Reason    string    // why, in words
+	Recipient string    // of a disclosure: who got the data
+	RequestID string
+}
+
+// EventKind says what an Event tells of.
+type EventKind string
+
+// The kinds of events.
+const (
+	Login         EventKind = "login"
+	Logout        EventKind = "logout"
+	TokenIssued   EventKind = "token-issued"
+	TokenRevoked  EventKind = "token-revoked"
+	ConsentPermit EventKind = "consent-permit" // a Consent let somebody in
+	ConsentDeny   EventKind = "consent-deny"
+	BreakGlass    EventKind = "break-glass"
+	Disclosed     EventKind = "disclosed" // data left for somebody outside
+)
+
+// Recorder puts an Event on record for good: it is on disk when the answer is nil.
+// After an error nothing that the Event speaks of may happen.
+type Recorder interface {
+	Record(ctx context.Context, e Event) error
+}

@@ -36,6 +36,16 @@ type Config struct {
 
 	Erase bool // serve Patient/[id]/$erase
 
+	Audit string // "on", or "off": nothing is put on record
+	// AuditEvery is how often AuditEvents are made of what is on record, in the
+	// background; who searches for them always finds all. 0 is 2 s.
+	AuditEvery time.Duration
+	// Secret seals what must not be read in the store, such as signing keys; 32
+	// octets or more. nil: that of SecretFile, which is made where there is none; ""
+	// is server.secret beside the embedded store, or in the data directory.
+	Secret     []byte
+	SecretFile string
+
 	DeleteMany int // resources that one DELETE by criteria may end; 0 and 1: one
 	InFlight   int // bytes of request bodies handled at once
 	Rate       int // requests per second and address; 0 is no limit
@@ -58,7 +68,7 @@ type Config struct {
 // Defaults are the values of a server that is told nothing.
 func Defaults() Config {
 	return Config{
-		Listen: "127.0.0.1:8080", Store: "embedded:" + DataDir(), Auth: "off", Analytics: "off",
+		Listen: "127.0.0.1:8080", Store: "embedded:" + DataDir(), Auth: "off", Analytics: "off", Audit: "on",
 		MaxBody: 10 << 20, MaxBundle: 50 << 20, MaxEntries: 5000, InFlight: 512 << 20,
 		Timeout: time.Minute, Drain: 10 * time.Second, CacheMB: 64,
 		Log: slog.New(slog.DiscardHandler), Now: time.Now,
@@ -106,6 +116,9 @@ func (c Config) Check() error {
 	}
 	if c.Words != "" && c.Words != "on" && c.Words != "off" {
 		return wrong("words", "%q is not known; on or off", c.Words)
+	}
+	if c.Audit != "on" && c.Audit != "off" {
+		return wrong("audit", "%q is not known; on or off", c.Audit)
 	}
 	if err := c.checkBase(); err != nil {
 		return err

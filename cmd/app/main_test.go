@@ -29,9 +29,23 @@ func onBoth(t *testing.T, test func(t *testing.T, s *app.Server)) {
 	t.Run("mongodb", func(t *testing.T) { test(t, start(t, mongotest.URI(t))) })
 }
 
+// onBothRecorded is onBoth with the audit log on, as it is outside tests. Others go
+// without: AuditEvents would be among what they count.
+func onBothRecorded(t *testing.T, test func(t *testing.T, s *app.Server)) {
+	t.Helper()
+	recorded := func(t *testing.T, store string) *app.Server {
+		c := testConfig(store)
+		c.Audit = "on"
+		return startWith(t, c)
+	}
+	t.Run("embedded", func(t *testing.T) { test(t, recorded(t, "embedded:"+t.TempDir())) })
+	t.Run("mongodb", func(t *testing.T) { test(t, recorded(t, mongotest.URI(t))) })
+}
+
 func testConfig(store string) app.Config {
 	c := app.Defaults()
-	c.Listen, c.Store, c.Erase = "127.0.0.1:0", store, true
+	c.Listen, c.Store, c.Erase, c.Audit = "127.0.0.1:0", store, true, "off"
+	c.Secret = []byte("the secret of every server in tests")
 	var n atomic.Int64
 	c.NewID = func() string { return fmt.Sprintf("id-%06d", n.Add(1)) }
 	return c

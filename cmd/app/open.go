@@ -17,6 +17,7 @@ import (
 	"candela/analytics/segment"
 	"candela/conformance"
 	"candela/fhir"
+	"candela/fhir/audit"
 	"candela/fhir/index"
 	"candela/fhir/interaction"
 	"candela/fhir/linking"
@@ -38,6 +39,7 @@ type App struct {
 	Runner *analytics.Runner
 	Index  *index.Keeper
 	Linker *linking.Linker // nil where nothing is to be linked
+	Audit  *audit.Log      // nil where it is off
 
 	spec *r4.Spec
 }
@@ -48,7 +50,11 @@ func Open(ctx context.Context, c Config) (*App, error) {
 		return nil, err
 	}
 	a := &App{Config: c}
-	if err := a.load(ctx); err != nil {
+	err := a.load(ctx)
+	if err == nil {
+		err = a.audited(ctx)
+	}
+	if err != nil {
 		return nil, errors.Join(err, a.Close())
 	}
 	if err := a.wire(ctx); err != nil {
@@ -100,9 +106,14 @@ func (a *App) wire(ctx context.Context) error {
 	if c.Erase {
 		allowed = append(allowed, "erase")
 	}
+	kept, door := a.Store, (func(fhir.Doer) fhir.Doer)(nil)
+	if a.Audit != nil {
+		allowed = append(allowed, "disclosures")
+		kept, door = a.Audit.Witness(), a.Audit.Around
+	}
 	operations := operation.New(a.Search, a.spec.Resources(), c.Now, allowed...)
 	engine, err := interaction.New(interaction.Config{
-		Store: a.Store, Search: a.Search, Structure: validate.New(a.spec), Elements: a.spec, Types: a.spec.Resources(),
+		Store: kept, Door: door, Search: a.Search, Structure: validate.New(a.spec), Elements: a.spec, Types: a.spec.Resources(),
 		NewID: c.newID(), Now: c.Now, Lenient: c.Lenient, Log: c.Log, MaxEntries: c.MaxEntries, Workers: runtime.GOMAXPROCS(0),
 		Operations: operations, Admit: a.Search.Admit, DeleteMany: c.DeleteMany,
 		Capabilities: conformance.Statement{Software: VersionName(), Search: a.Search, Types: a.spec.Resources(), Operations: operations.Operations(), DeleteMany: c.DeleteMany > 1}.Once(),
@@ -119,6 +130,23 @@ func (a *App) wire(ctx context.Context) error {
 	}
 	a.Door = a.Index.Door(engine)
 	a.Runner, err = a.runner(engine)
+	return err
+}
+
+// audited opens the audit log.
+func (a *App) audited(ctx context.Context) (err error) {
+	if a.Config.Audit == "off" {
+		return nil
+	}
+	if a.Config.Secret == nil {
+		if a.Config.Secret, err = readSecret(a.Config.secretFile()); err != nil {
+			return wrong("secret", "%v", err)
+		}
+	}
+	a.Audit, err = audit.Open(ctx, audit.Config{
+		Store: a.Store, Entries: a.Search.Entries, Secret: a.Config.Secret, Base: a.Config.baseURL(), Now: a.Config.Now, Log: a.Config.Log,
+		Poll: a.Config.AuditEvery,
+	})
 	return err
 }
 
@@ -172,5 +200,11 @@ func (a *App) Close() error {
 	if a.Store == nil {
 		return nil
 	}
-	return a.Store.Close()
+	var err error
+	if a.Audit != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		err = a.Audit.Close(ctx)
+	}
+	return errors.Join(err, a.Store.Close())
 }

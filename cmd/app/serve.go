@@ -69,6 +69,9 @@ func (a *App) serve(ctx context.Context, listener net.Listener) (*Server, error)
 	s.cancel = cancel
 	s.group.Go(s.listen)
 	s.group.Go(func() { s.Index.Run(background) })
+	if s.Audit != nil {
+		s.group.Go(func() { s.Audit.Run(background) })
+	}
 	if s.Linker != nil {
 		s.metrics.follow(s.Linker)
 		s.group.Go(func() { s.Linker.Run(background) })
@@ -108,13 +111,23 @@ func (s *Server) handler() (http.Handler, error) {
 	fhirHandler, err := rest.New(rest.Config{
 		Doer: s.Door, Base: s.Base, NewID: newID, Log: c.Log, Observe: s.metrics.observe, Timeout: c.Timeout,
 		Resource: bodyLimits(fhir.DefaultLimits(), c.MaxBody), Bundle: bodyLimits(fhir.BundleLimits(), c.MaxBundle), InFlight: int64(c.InFlight),
-		Caller: func(*http.Request) (fhir.Caller, error) { return fhir.Caller{Name: "anyone", Access: fhir.Full()}, nil },
+		Caller: anyone,
 		Origin: c.allows,
 	})
 	if err != nil {
 		return nil, err
 	}
 	return paced(newLimiter(c.Rate, c.Now).limited(s.route(fhirHandler)), c.Timeout), nil
+}
+
+// anyone is a caller without authorization. The address is that of the connection:
+// what headers say of it anybody could write.
+func anyone(r *http.Request) (fhir.Caller, error) {
+	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		host = r.RemoteAddr
+	}
+	return fhir.Caller{Name: "anyone", Address: host, Access: fhir.Full()}, nil
 }
 
 // route gives the operator's pages their fixed paths and everything below the
@@ -153,7 +166,7 @@ func say(w http.ResponseWriter, status int, text string) {
 	_, _ = fmt.Fprintln(w, text) // a caller that is gone needs no answer
 }
 
-// ready is 200 while the store answers and no stop has begun.
+// ready is 200 while the store answers, the audit log takes records and no stop has begun.
 func (s *Server) ready(w http.ResponseWriter, r *http.Request) {
 	if s.stopping.Load() {
 		say(w, http.StatusServiceUnavailable, "stopping")
@@ -163,6 +176,10 @@ func (s *Server) ready(w http.ResponseWriter, r *http.Request) {
 	defer cancel()
 	if err := s.Store.Ping(ctx); err != nil {
 		say(w, http.StatusServiceUnavailable, "the store does not answer")
+		return
+	}
+	if s.Audit != nil && s.Audit.Healthy() != nil {
+		say(w, http.StatusServiceUnavailable, "the audit log cannot be written")
 		return
 	}
 	say(w, http.StatusOK, "ready")

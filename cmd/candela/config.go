@@ -60,6 +60,8 @@ func (f fileValues) Resolve(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any
 // storeFlags say where data lives; every verb that opens a store has them.
 type storeFlags struct {
 	Store   string `help:"Where data lives: embedded:DIR, or mongodb://HOST/DATABASE of a replica set." default:"${store}" placeholder:"ADDRESS"`
+	Secret  string `help:"File with the server's secret, 32 octets or more; it seals signing keys. Made at the first start where there is none. Keep it apart from the data and its backups." placeholder:"FILE"`
+	Audit   string `help:"on: whatever is done with data is on record, on disk before the answer goes out. off: nothing is." default:"on"`
 	Cache   int    `help:"Block cache of the embedded store, MiB." default:"64"`
 	Relaxed bool   `help:"Embedded store: answer before the log is on disk. A power failure may lose the last writes."`
 	Words   string `help:"on: index the words of narratives and of all strings, for _text and _content; about doubles the cost of a write. off: stop that. The store remembers; without this flag it stays as it is." enum:",on,off" default:"" placeholder:"on|off"`
@@ -86,6 +88,7 @@ func (l logFlags) logger() *slog.Logger {
 func (s storeFlags) config(l logFlags) app.Config {
 	c := app.Defaults()
 	c.Store, c.CacheMB, c.Relaxed, c.Words, c.Log = s.Store, s.Cache, s.Relaxed, s.Words, l.logger()
+	c.SecretFile, c.Audit = s.Secret, s.Audit
 	return c
 }
 

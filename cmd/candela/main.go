@@ -28,6 +28,7 @@ type commands struct {
 	Load    loadCommand    `cmd:"" help:"Load bundles, resources and NDJSON from files into a server or a store."`
 	Analyze analyzeCommand `cmd:"" help:"Run the analytics over what changed and write results back as FHIR resources."`
 	Reindex reindexCommand `cmd:"" help:"Renew the search index of every resource."`
+	Audit   auditCommand   `cmd:"" help:"Verify what is on record, export its heads, account for disclosures."`
 	Health  healthCommand  `cmd:"" help:"Ask a running server whether it is ready; for container health checks."`
 	Version versionCommand `cmd:"" help:"Print the version."`
 }

@@ -1,134 +1,116 @@
-// Package audit makes the records of what was done with data: AuditEvents in the
-// form of IHE's Basic Audit Log Patterns (BALP).
+// Package audit puts on record what is done with data: every interaction, sign-in,
+// token, consent decision and disclosure, on disk before the answer goes out, in a
+// journal that nobody can change unseen; and as AuditEvents in the form of IHE's
+// Basic Audit Log Patterns (BALP), which are made of the journal.
 //
-// It knows what an AuditEvent says of a request and its caller. It must not know
-// a store, HTTP, or how an interaction is done.
+// It knows what an AuditEvent says of a request and its caller, which patients an
+// answer names, and how the journal and the AuditEvents agree. It must not know
+// HTTP, tokens, or how an interaction is done.
 package audit
 
 import (
-	"bytes"
-	"encoding/json"
-	"maps"
-	"slices"
-	"strconv"
-	"strings"
+	"context"
+	"errors"
+	"log/slog"
+	"sync/atomic"
 	"time"
 
-	r4 "github.com/samply/golang-fhir-models/fhir-models/fhir"
-
 	"candela/fhir"
+	"candela/fhir/audit/journal"
+	"candela/store"
 )
 
-// The code systems of the records.
-const (
-	eventType  = "http://terminology.hl7.org/CodeSystem/audit-event-type"
-	restful    = "http://hl7.org/fhir/restful-interaction"
-	entityType = "http://terminology.hl7.org/CodeSystem/audit-entity-type"
-	objectRole = "http://terminology.hl7.org/CodeSystem/object-role"
-	lifecycle  = "http://terminology.hl7.org/CodeSystem/dicom-audit-lifecycle"
-	sourceType = "http://terminology.hl7.org/CodeSystem/security-source-type"
-	dicom      = "http://dicom.nema.org/resources/ontology/DCM"
-	actReason  = "http://terminology.hl7.org/CodeSystem/v3-ActReason"
-	balpEntity = "https://profiles.ihe.net/ITI/BALP/CodeSystem/BasicAuditEntityType"
-)
-
-// Erased is what one commit of an erasure took away for good.
-type Erased struct {
-	Request fhir.Request // what asked for it: Type and ID, operation, caller, request id
-	At      time.Time
-	Counts  map[string]int // resources by type
-	Reason  string         // as the caller wrote it; "" for none
+// Config is what a Log is made of.
+type Config struct {
+	Store store.Store // where AuditEvents and the journal live
+	// Entries are the index entries of an AuditEvent.
+	Entries func(fhir.Resource) ([]store.Entry, error)
+	Secret  []byte // seals the key that the journal is signed with
+	Base    string // our own base URL
+	Now     func() time.Time
+	Log     *slog.Logger  // told of failures, never of what is on record
+	Poll    time.Duration // how often AuditEvents are made; 0 is 2 s
 }
 
-// Erasure is the record of it: an AuditEvent about the patient.
-func Erasure(e Erased) (fhir.Resource, error) {
-	told := make([]string, 0, len(e.Counts))
-	detail := make([]r4.AuditEventEntityDetail, 0, len(e.Counts))
-	for _, t := range slices.Sorted(maps.Keys(e.Counts)) {
-		n := strconv.Itoa(e.Counts[t])
-		told = append(told, n+" "+t)
-		detail = append(detail, r4.AuditEventEntityDetail{Type: t, ValueString: n})
-	}
-	r := e.Request
-	return build(r4.AuditEvent{
-		Type:           coding(eventType, "rest", "RESTful Operation"),
-		Subtype:        []r4.Coding{coding(restful, "operation", "operation"), {Code: new("$" + r.Operation)}},
-		Action:         new(r4.AuditEventActionD),
-		Recorded:       e.At.UTC().Format(fhir.InstantForm),
-		Outcome:        new(r4.AuditEventOutcome0),
-		OutcomeDesc:    new("erased for good, with all versions: " + strings.Join(told, ", ")),
-		PurposeOfEvent: purpose(r.Caller, e.Reason),
-		Agent:          []r4.AuditEventAgent{agent(r.Caller)},
-		Source:         source(r.Base),
-		Entity: append([]r4.AuditEventEntity{{
-			What:      &r4.Reference{Reference: new(r.Type + "/" + r.ID)},
-			Type:      new(coding(entityType, "1", "Person")),
-			Role:      new(coding(objectRole, "1", "Patient")),
-			Lifecycle: new(coding(lifecycle, "15", "Permanent erasure / Physical destruction")),
-			Detail:    detail,
-		}}, transaction(r.RequestID)...),
-	})
+// Log is the audit. Safe for concurrent use.
+type Log struct {
+	Config
+	journal *journal.Journal
+	maker   *maker
+	failing atomic.Bool
 }
 
-func coding(system, code, display string) r4.Coding {
-	return r4.Coding{System: new(system), Code: new(code), Display: new(display)}
-}
-
-func purpose(c fhir.Caller, reason string) (out []r4.CodeableConcept) {
-	for _, code := range c.Purpose {
-		out = append(out, r4.CodeableConcept{Coding: []r4.Coding{{System: new(actReason), Code: new(code)}}})
+// Open makes a Log. AuditEvents that are older than the journal are put on record
+// as they are, once.
+func Open(ctx context.Context, c Config) (*Log, error) {
+	if c.Poll == 0 {
+		c.Poll = 2 * time.Second
 	}
-	if reason != "" {
-		out = append(out, r4.CodeableConcept{Text: &reason})
-	}
-	return out
-}
-
-// agent is who asked: the person where one is known, and their client.
-func agent(c fhir.Caller) r4.AuditEventAgent {
-	out := r4.AuditEventAgent{Type: &r4.CodeableConcept{Coding: []r4.Coding{coding(dicom, "110150", "Application")}}, Requestor: true}
-	switch {
-	case c.User != (fhir.Reference{}):
-		out.Who = &r4.Reference{Reference: new(c.User.Type + "/" + c.User.ID)}
-	case c.Client != "":
-		out.Who = &r4.Reference{Identifier: &r4.Identifier{Value: new(c.Client)}}
-	}
-	if c.Name != "" {
-		out.Name = &c.Name
-	}
-	if c.Token != "" {
-		out.Policy = []string{"urn:ietf:params:oauth:jti:" + c.Token}
-	}
-	if c.Address != "" {
-		out.Network = &r4.AuditEventAgentNetwork{Address: &c.Address, Type: new(r4.AuditEventAgentNetworkType2)}
-	}
-	return out
-}
-
-func source(base string) r4.AuditEventSource {
-	return r4.AuditEventSource{
-		Site: &base, Observer: r4.Reference{Display: new("Candela FHIR server")}, Type: []r4.Coding{coding(sourceType, "4", "Application Server")},
-	}
-}
-
-// transaction is the X-Request-Id that the request came with or was given.
-func transaction(id string) []r4.AuditEventEntity {
-	if id == "" {
-		return nil
-	}
-	return []r4.AuditEventEntity{{
-		What: &r4.Reference{Identifier: &r4.Identifier{Value: &id}}, Type: &r4.Coding{System: new(balpEntity), Code: new("XrequestId")},
-	}}
-}
-
-// noBytes is what the typed model writes for the value of a detail that is a
-// string; FHIR allows one of both. Inside a JSON string its quotes would be escaped.
-var noBytes = []byte(`,"valueBase64Binary":""`)
-
-func build(event r4.AuditEvent) (fhir.Resource, error) {
-	raw, err := json.Marshal(event)
+	l := &Log{Config: c}
+	keys, err := journal.Keys(ctx, c.Store, c.Secret)
 	if err != nil {
-		return fhir.Resource{}, err
+		return nil, err
 	}
-	return fhir.ParseResource(bytes.ReplaceAll(raw, noBytes, nil), fhir.DefaultLimits())
+	l.journal, err = journal.Open(ctx, journal.Config{KV: c.Store, Secret: c.Secret, Now: c.Now, Log: c.Log})
+	if err != nil {
+		return nil, err
+	}
+	l.maker = newMaker(l)
+	if len(keys) == 0 {
+		return l, l.adopt(ctx)
+	}
+	return l, nil
 }
+
+// Record puts an event on record that is no interaction: fhir.Recorder.
+func (l *Log) Record(ctx context.Context, e fhir.Event) error {
+	r := &record{
+		at: l.Now(), what: string(e.Kind), typ: e.About.Type, id: e.About.ID, base: l.Base, request: clean(e.RequestID, maxName),
+		status: e.Status, reason: clean(e.Reason, maxReason), recipient: clean(e.Recipient, maxReason),
+	}
+	switch {
+	case e.Status >= 500:
+		r.code = fhir.CodeException
+	case e.Status >= 400:
+		r.code = fhir.CodeForbidden
+	}
+	r.by(e.Caller)
+	if e.Patient.Type == "Patient" {
+		r.patients = []string{e.Patient.ID}
+	}
+	return l.append(ctx, r)
+}
+
+// maxReason bounds the texts of events, in bytes.
+const maxReason = 1 << 10
+
+// Healthy is nil while the journal takes what is put on record.
+func (l *Log) Healthy() error {
+	if l.failing.Load() {
+		return errDown
+	}
+	return nil
+}
+
+var errDown = errors.New("the audit log cannot be written")
+
+// noteFailure tells the operator, once until it works again.
+func (l *Log) noteFailure(ctx context.Context, err error) {
+	if ctx.Err() == nil && !l.failing.Swap(true) {
+		l.Log.LogAttrs(ctx, slog.LevelError, "the audit log cannot be written; requests are answered 503", slog.Any("cause", err))
+	}
+}
+
+// Run makes AuditEvents and signs the journal until ctx ends.
+func (l *Log) Run(ctx context.Context) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		l.journal.Run(ctx)
+	}()
+	l.maker.run(ctx)
+	<-done
+}
+
+// Close signs how far the journal goes.
+func (l *Log) Close(ctx context.Context) error { return l.journal.Close(ctx) }

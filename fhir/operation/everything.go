@@ -44,6 +44,10 @@ type record struct {
 	dated  bool
 }
 
+// auditEvent is no part of a record unless _type asks for it: it tells who looked,
+// and each look would add another.
+const auditEvent = "AuditEvent"
+
 // everything answers Patient/[id]/$everything and Encounter/[id]/$everything:
 // first the resource itself, then its compartment type by type, each in the order
 // it was stored, then what these reference, each once. start and end narrow by the one clinical date of each type; what
@@ -142,7 +146,7 @@ func (c *Catalog) record(a call) (*record, error) {
 }
 
 func (rec *record) wants(typ string) bool {
-	return len(rec.types) == 0 || slices.Contains(rec.types, typ)
+	return len(rec.types) == 0 && typ != auditEvent || slices.Contains(rec.types, typ)
 }
 
 // members is one page of the compartment and where the next one begins. Types

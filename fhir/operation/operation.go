@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"candela/fhir"
+	"candela/fhir/audit"
 	"candela/fhir/operation/erase"
 	"candela/fhir/search"
 	"candela/store"
@@ -77,7 +78,7 @@ type call struct {
 }
 
 // New makes the catalog for the resource types that are served. Operations that
-// a server has to allow (erase) are served where allowed names them.
+// a server has to allow (erase, disclosures) are served where allowed names them.
 func New(registry *search.Registry, types []string, now func() time.Time, allowed ...string) *Catalog {
 	c := &Catalog{search: registry, types: types, now: now, shared: map[string]bool{}}
 	members := registry.CompartmentTypes("Patient")
@@ -183,6 +184,7 @@ func (c *Catalog) definitions() []definition {
 		{"on-demand", "boolean", 1}, {"profile", "canonical", many}, {"_count", "positiveInt", 1},
 	}
 	match := []param{{"resource", "Resource", 1}, {"onlyCertainMatches", "boolean", 1}, {"count", "positiveInt", 1}}
+	told := []param{{"since", "dateTime", 1}, {"all", "boolean", 1}, {"format", "code", 1}}
 	erased := []param{{"dry-run", "boolean", 1}, {"shared", "code", 1}, {"reason", "string", 1}}
 	return []definition{
 		{Operation: Operation{"everything", base + "Patient-everything", "Patient", false, false, true}, params: dated, do: c.everything},
@@ -195,6 +197,7 @@ func (c *Catalog) definitions() []definition {
 		{Operation: Operation{"docref", usCore + "docref", "DocumentReference", false, true, false}, params: docref, do: c.docref},
 		{Operation: Operation{"status", own + "SearchParameter-status", "SearchParameter", false, false, true}, do: c.status},
 		{Operation: Operation{"match", base + "Patient-match", "Patient", false, true, false}, params: match, do: c.match},
+		{Operation: Operation{"disclosures", own + "Patient-disclosures", "Patient", false, false, true}, params: told, asked: true, do: c.disclosures},
 		{Operation: Operation{"erase", own + "Patient-erase", "Patient", false, false, true}, params: erased, writes: true, asked: true, do: c.erase},
 	}
 }
@@ -221,6 +224,26 @@ func (c *Catalog) erase(ctx context.Context, a call) (fhir.Response, error) {
 		return fhir.Response{}, err
 	}
 	return fhir.Response{Status: 200, Body: report.Answer(order.DryRun)}, nil
+}
+
+// disclosures answers Patient/[id]/$disclosures, an operation of this server: the
+// accounting of who got data of the patient (package audit says what counts), for
+// six years or since the date given; all=true is every access. format=csv is a
+// Binary.
+func (c *Catalog) disclosures(ctx context.Context, a call) (fhir.Response, error) {
+	asked := audit.Accounting{Door: fhir.DoerFunc(a.View.Do), Request: a.Request, Patient: a.ID, Now: c.now(), All: a.in.yes("all")}
+	if since, given := a.in.dateOf("since"); given {
+		asked.Since = time.UnixMicro(since.Lo)
+	}
+	switch a.in.text("format") {
+	case "csv":
+		table, err := asked.CSV(ctx)
+		return fhir.Response{Status: 200, Body: audit.Table(table)}, err
+	case "", "fhir":
+		body, err := asked.Bundle(ctx)
+		return fhir.Response{Status: 200, Body: body}, err
+	}
+	return fhir.Response{}, invalid("format", "fhir or csv")
 }
 
 // sum holds when all parts hold; nil parts are left out.
