@@ -92,7 +92,7 @@ func (p *Provider) Link(ctx context.Context, name, subject string) error {
 	if err != nil {
 		return err
 	}
-	if role, ok := RoleOf(r.Role); !ok || !role.Staff || subject == "" || len(subject) > 255 || r.Subject != "" {
+	if !a.roles[r.Role].Staff || subject == "" || len(subject) > 255 || r.Subject != "" {
 		return badUser("only staff sign in through a provider, by one subject of up to 255 octets")
 	}
 	key := p.key(subject)
@@ -120,7 +120,7 @@ func (p *Provider) admit(ctx context.Context, c *claims) (Signed, error) {
 	if p.strong(c) {
 		out.Methods = append(out.Methods, "mfa")
 	} else {
-		out.Needs = r.needs()
+		out.Needs = p.accounts.needs(r)
 	}
 	return out, nil
 }
@@ -160,7 +160,7 @@ func (p *Provider) follow(ctx context.Context, r *record, c *claims) (*record, e
 		return nil, errors.Join(denied(), a.EndAll(ctx, r.Name), a.ended(ctx, r.Name))
 	}
 	u := r.user()
-	role, _ := RoleOf(name)
+	role := a.roles[name]
 	u.Role, u.FHIRUser = name, p.person(c, role)
 	if display := c.text(p.Display); display != "" && printable(display) {
 		u.Display = display
@@ -185,7 +185,7 @@ func (p *Provider) create(ctx context.Context, c *claims, stale []byte) (*record
 	if !ok {
 		return nil, denied()
 	}
-	role, _ := RoleOf(name)
+	role := p.accounts.roles[name]
 	r := &record{Epoch: random(12), Subject: p.key(c.subject)}
 	r.User = User{Role: name, Provider: p.Name, FHIRUser: p.person(c, role), Created: p.accounts.Now().UTC()}
 	if display := c.text(p.Display); printable(display) {

@@ -59,6 +59,7 @@ type Config struct {
 type Accounts struct {
 	Config
 	hasher   *hasher
+	roles    map[string]Role
 	policies map[string]fhir.Access // of the roles; nobody changes them
 	seal     []byte
 	ghost    []byte // a record like any other, in place of those that are not there
@@ -75,13 +76,13 @@ func Open(c Config) (*Accounts, error) {
 	if err := c.defaults(); err != nil {
 		return nil, err
 	}
-	a := &Accounts{Config: c, policies: map[string]fhir.Access{}}
+	a := &Accounts{Config: c, roles: map[string]Role{}, policies: map[string]fhir.Access{}}
 	for _, role := range Roles() {
 		policy, err := c.Scopes.Policy(role.Policy)
 		if err != nil {
 			return nil, fmt.Errorf("smart/account: role %s: %w", role.Name, err)
 		}
-		a.policies[role.Name] = policy
+		a.roles[role.Name], a.policies[role.Name] = role, policy
 	}
 	var err error
 	if a.seal, err = hkdf.Key(sha256.New, c.Secret, nil, "candela/smart/account/seal", 32); err != nil {

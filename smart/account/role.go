@@ -107,7 +107,7 @@ func own() []string {
 // looked at. A user that is shut out, has no known role, or a policy that cannot
 // be read, may nothing: a 403.
 func (a *Accounts) Policy(u User, c scope.Context) (fhir.Access, error) {
-	role, known := RoleOf(u.Role)
+	role, known := a.roles[u.Role]
 	if !known || !u.May() {
 		return nil, fhir.Errorf(403, fhir.CodeForbidden, "the user is shut out")
 	}

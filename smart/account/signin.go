@@ -43,7 +43,7 @@ func (a *Accounts) SignIn(ctx context.Context, l Login) (Signed, error) {
 	if err != nil {
 		return Signed{}, err
 	}
-	out := Signed{User: r.user(), Needs: r.needs(), Methods: []string{"pwd"}, epoch: r.Epoch}
+	out := Signed{User: r.user(), Needs: a.needs(r), Methods: []string{"pwd"}, epoch: r.Epoch}
 	if out.Needs == Code && l.Code != "" {
 		if err := a.code(ctx, &l); err != nil {
 			return Signed{}, errors.Join(err, a.refund(ctx, counted))
@@ -57,8 +57,8 @@ func (a *Accounts) SignIn(ctx context.Context, l Login) (Signed, error) {
 }
 
 // needs is what a user has to show beside a password.
-func (r *record) needs() Need {
-	role, known := RoleOf(r.Role)
+func (a *Accounts) needs(r *record) Need {
+	role, known := a.roles[r.Role]
 	switch {
 	case r.Factor != nil:
 		return Code

@@ -206,7 +206,7 @@ func fold(name string) string {
 // check folds the name and says what of a user cannot be stored.
 func (a *Accounts) check(u *User) error {
 	u.Name = fold(u.Name)
-	role, known := RoleOf(u.Role)
+	role, known := a.roles[u.Role]
 	switch {
 	case !validName(u.Name):
 		return badUser("the name is not 1 to 64 of a-z 0-9 . _ @ + -")
