@@ -120,6 +120,7 @@ type house struct {
 	clock    *clock
 	kv       *broken
 	server   *authorize.Server
+	config   authorize.Config
 	url      string // scheme and host
 	base     string // FHIR base
 	clients  *client.Registry
@@ -161,6 +162,7 @@ func open(t testing.TB, change ...func(*authorize.Config)) *house {
 	for _, f := range change {
 		f(&c)
 	}
+	h.config = c
 	h.server, err = authorize.Open(c)
 	h.must(err)
 	handler = h.server
