@@ -29,6 +29,9 @@ type commands struct {
 	Analyze analyzeCommand `cmd:"" help:"Run the analytics over what changed and write results back as FHIR resources."`
 	Reindex reindexCommand `cmd:"" help:"Renew the search index of every resource."`
 	Audit   auditCommand   `cmd:"" help:"Verify what is on record, export its heads, account for disclosures."`
+	User    userCommand    `cmd:"" help:"Keep the users who may sign in."`
+	Client  clientCommand  `cmd:"" help:"Keep the apps and services that may ask for tokens."`
+	Signing signingCommand `cmd:"" help:"Keep the keys that id_tokens are signed with."`
 	Health  healthCommand  `cmd:"" help:"Ask a running server whether it is ready; for container health checks."`
 	Version versionCommand `cmd:"" help:"Print the version."`
 }
