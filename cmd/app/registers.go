@@ -8,6 +8,7 @@ import (
 
 	"candela/fhir/search"
 	"candela/smart/account"
+	"candela/smart/authorize"
 	"candela/smart/client"
 	"candela/smart/scope"
 	"candela/smart/token"
@@ -51,17 +52,17 @@ func OpenRegisters(ctx context.Context, c Config) (*Registers, error) {
 
 // newRegisters are the registers of an open store.
 func newRegisters(kv store.KV, known *search.Registry, c Config, secret []byte) (r *Registers, err error) {
-	issuer := strings.TrimSuffix(c.baseURL(), "/fhir")
+	base := c.baseURL() // which is the issuer as well
 	r = &Registers{Scopes: scope.New(vocabulary{known})}
-	r.Tokens, err = token.Open(token.Config{KV: kv, Secret: secret, Scopes: r.Scopes, Issuer: issuer, Base: c.baseURL(), Now: c.Now, Alive: r.alive})
+	r.Tokens, err = token.Open(token.Config{KV: kv, Secret: secret, Scopes: r.Scopes, Issuer: base, Base: base, Now: c.Now, Alive: r.alive})
 	if err != nil {
 		return nil, err
 	}
-	r.Accounts, err = account.Open(account.Config{KV: kv, Secret: secret, Scopes: r.Scopes, Now: c.Now, Base: c.baseURL(), Ended: r.Tokens.RevokeUser})
+	r.Accounts, err = account.Open(account.Config{KV: kv, Secret: secret, Scopes: r.Scopes, Now: c.Now, Base: base, Ended: r.Tokens.RevokeUser})
 	if err != nil {
 		return nil, err
 	}
-	r.Clients, err = client.Open(client.Config{KV: kv, Secret: secret, Scopes: r.Scopes, Now: c.Now, Issuer: issuer, TokenURL: issuer + "/token"})
+	r.Clients, err = client.Open(client.Config{KV: kv, Secret: secret, Scopes: r.Scopes, Now: c.Now, Issuer: base, TokenURL: authorize.TokenURL(base)})
 	return r, err
 }
 
