@@ -113,7 +113,8 @@ func (j *Journal) Append(ctx context.Context, entries ...[]byte) error {
 	}
 	j.writing, j.waiting = true, nil
 	j.mu.Unlock()
-	j.handOn(j.write(b))
+	j.write(b)
+	j.handOn()
 	return b.err
 }
 
@@ -137,25 +138,17 @@ func (j *Journal) join(entries [][]byte) *batch {
 	return b
 }
 
-// handOn lets a goroutine write what came in meanwhile, until nothing does. Before
-// each block it waits a little of what the last one took: those who were told of it
-// just now come again, and share the next write instead of the one after it.
-func (j *Journal) handOn(took time.Duration) {
+// handOn lets a goroutine write what came in meanwhile, until nothing does.
+func (j *Journal) handOn() {
 	if !j.more() {
 		return
 	}
 	go func() {
-		for {
-			time.Sleep(min(took/4, maxLinger))
-			took = j.write(j.next())
-			if !j.more() {
-				return
-			}
+		for again := true; again; again = j.more() {
+			j.write(j.next())
 		}
 	}()
 }
-
-const maxLinger = time.Millisecond
 
 // more says whether somebody waits; else the next to come writes for itself.
 func (j *Journal) more() bool {
@@ -173,16 +166,14 @@ func (j *Journal) next() *batch {
 	return b
 }
 
-// write makes a block of b, tells those who wait, and says how long it took.
-func (j *Journal) write(b *batch) time.Duration {
+// write makes a block of b and tells those who wait.
+func (j *Journal) write(b *batch) {
 	defer close(b.done)
-	begun := time.Now()
 	ctx, cancel := context.WithTimeout(context.Background(), j.Timeout)
 	defer cancel()
 	j.own.Lock()
 	defer j.own.Unlock()
 	b.err = j.put(ctx, b)
-	return time.Since(begun)
 }
 
 // retireAfter is how long a chain may go without a signed head before its process
