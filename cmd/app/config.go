@@ -15,9 +15,17 @@ import (
 // Config is what a server can be told. Defaults gives good values for all.
 type Config struct {
 	Listen string // host:port
-	Base   string // our own base URL as callers see it; "" is http://LISTEN/fhir
+	Base   string // our own base URL as callers see it; "" is http(s)://LISTEN/fhir
 	Store  string // embedded:DIR or mongodb://…
-	Auth   string // "off" is the only mode yet, and only on a loopback address
+	// MasterKey opens the keys that the embedded store is encrypted with: file:PATH,
+	// env:NAME or cmd:PROGRAM ARGUMENTS; "" is a file in its folder, made with it.
+	MasterKey string
+	Encrypt   string // "on" or "off", for the embedded store
+
+	TLSCert, TLSKey string // PEM files of the listener's certificate, read again when they change
+	BehindProxy     bool   // a proxy ends TLS: the listener is in the clear on any address
+
+	Auth string // "off" is the only mode yet, and only on a loopback address
 
 	Lenient   bool   // keep unknown elements and answer with warnings
 	Analytics string // "off" or "follow"
@@ -68,7 +76,7 @@ type Config struct {
 // Defaults are the values of a server that is told nothing.
 func Defaults() Config {
 	return Config{
-		Listen: "127.0.0.1:8080", Store: "embedded:" + DataDir(), Auth: "off", Analytics: "off", Audit: "on",
+		Listen: "127.0.0.1:8080", Store: "embedded:" + DataDir(), Auth: "off", Encrypt: "on", Analytics: "off", Audit: "on",
 		MaxBody: 10 << 20, MaxBundle: 50 << 20, MaxEntries: 5000, InFlight: 512 << 20,
 		Timeout: time.Minute, Drain: 10 * time.Second, CacheMB: 64,
 		Log: slog.New(slog.DiscardHandler), Now: time.Now,
@@ -111,6 +119,9 @@ func (c Config) Check() error {
 	default:
 		return wrong("auth", "%q is not known; off is the only mode in this version", c.Auth)
 	}
+	if err := c.checkTransport(); err != nil {
+		return err
+	}
 	if c.Analytics != "off" && c.Analytics != "follow" {
 		return wrong("analytics", "%q is not known; off or follow", c.Analytics)
 	}
@@ -124,6 +135,9 @@ func (c Config) Check() error {
 		return err
 	}
 	if err := CheckStore(c.Store); err != nil {
+		return err
+	}
+	if err := c.checkKeys(); err != nil {
 		return err
 	}
 	if err := c.checkOrigins(); err != nil {
@@ -210,6 +224,9 @@ func redacted(address string) string {
 func (c Config) baseURL() string {
 	if c.Base != "" {
 		return strings.TrimSuffix(c.Base, "/")
+	}
+	if c.TLSCert != "" {
+		return "https://" + c.Listen + "/fhir"
 	}
 	return "http://" + c.Listen + "/fhir"
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime"
-	"strings"
 	"sync"
 	"time"
 
@@ -85,14 +84,14 @@ func (a *App) specification() error {
 }
 
 func openStore(ctx context.Context, c Config) (store.Store, error) {
-	scheme, rest, _ := strings.Cut(c.Store, ":")
-	if scheme == "embedded" {
-		s, err := embedded.Open(rest, embedded.Options{Now: c.Now, Logger: c.Log, Relaxed: c.Relaxed, CacheBytes: int64(c.CacheMB) << 20})
+	if c.embedded() {
+		s, err := embedded.Open(c.folder(), c.embeddedOptions())
 		if err != nil {
-			return nil, wrong("store", "%v", err)
+			return nil, storeError(err)
 		}
 		return s, nil
 	}
+	c.warnMongo()
 	s, err := mongo.Open(ctx, c.Store, mongo.Options{Now: c.Now, Logger: c.Log})
 	if err != nil {
 		return nil, wrong("store", "%v", err)

@@ -65,6 +65,9 @@ func (a *App) serve(ctx context.Context, listener net.Listener) (*Server, error)
 		MaxHeaderBytes:    64 << 10,
 		ErrorLog:          slog.NewLogLogger(a.Config.Log.Handler(), slog.LevelDebug),
 	}
+	if err := s.secured(); err != nil {
+		return nil, err
+	}
 	background, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	s.cancel = cancel
 	s.group.Go(s.listen)
@@ -85,7 +88,11 @@ func (a *App) serve(ctx context.Context, listener net.Listener) (*Server, error)
 }
 
 func (s *Server) listen() {
-	if err := s.http.Serve(s.listener); !errors.Is(err, http.ErrServerClosed) {
+	serve := s.http.Serve
+	if s.http.TLSConfig != nil {
+		serve = func(l net.Listener) error { return s.http.ServeTLS(l, "", "") }
+	}
+	if err := serve(s.listener); !errors.Is(err, http.ErrServerClosed) {
 		s.failed <- err
 	}
 }

@@ -59,12 +59,14 @@ func (f fileValues) Resolve(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any
 
 // storeFlags say where data lives; every verb that opens a store has them.
 type storeFlags struct {
-	Store   string `help:"Where data lives: embedded:DIR, or mongodb://HOST/DATABASE of a replica set." default:"${store}" placeholder:"ADDRESS"`
-	Secret  string `help:"File with the server's secret, 32 octets or more; it seals signing keys. Made at the first start where there is none. Keep it apart from the data and its backups." placeholder:"FILE"`
-	Audit   string `help:"on: whatever is done with data is on record, on disk before the answer goes out. off: nothing is." default:"on"`
-	Cache   int    `help:"Block cache of the embedded store, MiB." default:"64"`
-	Relaxed bool   `help:"Embedded store: answer before the log is on disk. A power failure may lose the last writes."`
-	Words   string `help:"on: index the words of narratives and of all strings, for _text and _content; about doubles the cost of a write. off: stop that. The store remembers; without this flag it stays as it is." enum:",on,off" default:"" placeholder:"on|off"`
+	Store     string `help:"Where data lives: embedded:DIR, or mongodb://HOST/DATABASE of a replica set." default:"${store}" placeholder:"ADDRESS"`
+	Secret    string `help:"File with the server's secret, 32 octets or more; it seals signing keys. Made at the first start where there is none. Keep it apart from the data and its backups." placeholder:"FILE"`
+	Audit     string `help:"on: whatever is done with data is on record, on disk before the answer goes out. off: nothing is." default:"on"`
+	MasterKey string `help:"Master key of the encrypted embedded store: file:PATH, env:NAME or cmd:PROGRAM ARGUMENTS; 32 bytes in base64 or hex. Without it a key file is made in the store's folder, which protects nothing from who takes the whole disk." placeholder:"KEY"`
+	Encrypt   string `help:"on, or off: the embedded store lies in the clear. A folder stays what it was made as." enum:"on,off" default:"on"`
+	Cache     int    `help:"Block cache of the embedded store, MiB." default:"64"`
+	Relaxed   bool   `help:"Embedded store: answer before the log is on disk. A power failure may lose the last writes."`
+	Words     string `help:"on: index the words of narratives and of all strings, for _text and _content; about doubles the cost of a write. off: stop that. The store remembers; without this flag it stays as it is." enum:",on,off" default:"" placeholder:"on|off"`
 }
 
 // logFlags say how to log. Logs never hold patient data.
@@ -89,6 +91,7 @@ func (s storeFlags) config(l logFlags) app.Config {
 	c := app.Defaults()
 	c.Store, c.CacheMB, c.Relaxed, c.Words, c.Log = s.Store, s.Cache, s.Relaxed, s.Words, l.logger()
 	c.SecretFile, c.Audit = s.Secret, s.Audit
+	c.MasterKey, c.Encrypt = s.MasterKey, s.Encrypt
 	return c
 }
 
@@ -96,22 +99,25 @@ func (s storeFlags) config(l logFlags) app.Config {
 type serveFlags struct {
 	storeFlags
 	logFlags
-	Listen     string        `help:"Address to listen on." default:"127.0.0.1:8080" placeholder:"HOST:PORT"`
-	Base       string        `help:"FHIR base URL as callers see it, when a proxy stands in front. Links are built from it, never from request headers; the server answers below its path, so the proxy passes paths on unchanged." placeholder:"URL"`
-	Auth       string        `help:"off: everybody may do everything; accepted only on a loopback address." default:"off"`
-	Lenient    bool          `help:"Keep unknown elements and answer with warnings; a request asks for the same by Prefer: handling=lenient."`
-	Analytics  string        `help:"follow: keep risk scores and segments current while serving; off: only candela analyze writes them." default:"off"`
-	MaxBody    int           `help:"Largest resource, bytes." default:"10485760"`
-	MaxBundle  int           `help:"Largest Bundle, bytes." default:"52428800"`
-	MaxEntries int           `help:"Most entries of a Bundle." default:"5000"`
-	Origin     []string      `help:"Web origin whose pages may use the API, scheme://host:port or *. May be repeated. None by default; metadata is open to all." placeholder:"ORIGIN"`
-	Link       []string      `help:"Element whose logical references (an identifier without a reference) are linked once exactly one target has the identifier, as Type.element:Target, for example Observation.subject:Patient. May be repeated. Nothing is linked by default." placeholder:"ELEMENT:TARGET"`
-	DeleteMany int           `help:"Most resources that one DELETE by criteria may end; 1 refuses criteria that match more." default:"1"`
-	Erase      bool          `help:"Serve Patient/[id]/$erase, which takes a patient and all of its record away for good, with all versions; an AuditEvent tells of it."`
-	InFlight   int           `help:"Request bodies handled at once, bytes in all; more are answered 503." default:"536870912"`
-	Rate       int           `help:"Requests per second of one address; more are answered 429. 0: no limit." default:"0"`
-	Timeout    time.Duration `help:"Longest time for one request." default:"1m"`
-	Drain      time.Duration `help:"On a stop, running requests get this long to end." default:"10s"`
+	Listen      string        `help:"Address to listen on." default:"127.0.0.1:8080" placeholder:"HOST:PORT"`
+	Base        string        `help:"FHIR base URL as callers see it, when a proxy stands in front. Links are built from it, never from request headers; the server answers below its path, so the proxy passes paths on unchanged." placeholder:"URL"`
+	TLSCert     string        `name:"tls-cert" help:"Serve HTTPS with this certificate chain (PEM); read again when it changes." placeholder:"FILE" type:"path"`
+	TLSKey      string        `name:"tls-key" help:"The certificate's private key (PEM)." placeholder:"FILE" type:"path"`
+	BehindProxy bool          `help:"A proxy ends TLS: serve plain HTTP on an address that is not loopback."`
+	Auth        string        `help:"off: everybody may do everything; accepted only on a loopback address." default:"off"`
+	Lenient     bool          `help:"Keep unknown elements and answer with warnings; a request asks for the same by Prefer: handling=lenient."`
+	Analytics   string        `help:"follow: keep risk scores and segments current while serving; off: only candela analyze writes them." default:"off"`
+	MaxBody     int           `help:"Largest resource, bytes." default:"10485760"`
+	MaxBundle   int           `help:"Largest Bundle, bytes." default:"52428800"`
+	MaxEntries  int           `help:"Most entries of a Bundle." default:"5000"`
+	Origin      []string      `help:"Web origin whose pages may use the API, scheme://host:port or *. May be repeated. None by default; metadata is open to all." placeholder:"ORIGIN"`
+	Link        []string      `help:"Element whose logical references (an identifier without a reference) are linked once exactly one target has the identifier, as Type.element:Target, for example Observation.subject:Patient. May be repeated. Nothing is linked by default." placeholder:"ELEMENT:TARGET"`
+	DeleteMany  int           `help:"Most resources that one DELETE by criteria may end; 1 refuses criteria that match more." default:"1"`
+	Erase       bool          `help:"Serve Patient/[id]/$erase, which takes a patient and all of its record away for good, with all versions; an AuditEvent tells of it."`
+	InFlight    int           `help:"Request bodies handled at once, bytes in all; more are answered 503." default:"536870912"`
+	Rate        int           `help:"Requests per second of one address; more are answered 429. 0: no limit." default:"0"`
+	Timeout     time.Duration `help:"Longest time for one request." default:"1m"`
+	Drain       time.Duration `help:"On a stop, running requests get this long to end." default:"10s"`
 }
 
 func (s serveFlags) config() app.Config {
@@ -120,6 +126,7 @@ func (s serveFlags) config() app.Config {
 	c.MaxBody, c.MaxBundle, c.MaxEntries, c.InFlight = s.MaxBody, s.MaxBundle, s.MaxEntries, s.InFlight
 	c.DeleteMany, c.Origins, c.Link = s.DeleteMany, s.Origin, s.Link
 	c.Erase = s.Erase
+	c.TLSCert, c.TLSKey, c.BehindProxy = s.TLSCert, s.TLSKey, s.BehindProxy
 	c.Rate, c.Timeout, c.Drain = s.Rate, s.Timeout, s.Drain
 	return c
 }

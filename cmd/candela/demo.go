@@ -61,7 +61,7 @@ func (c demoCommand) config(ctx context.Context) (app.Config, func() error, erro
 		return config, func() error { return nil }, nil
 	}
 	dir, err := os.MkdirTemp("", "candela-demo-")
-	config.Store = "embedded:" + filepath.Join(dir, "store")
+	config.Store, config.Encrypt = "embedded:"+filepath.Join(dir, "store"), "off" // nobody's data, and gone in the end
 	return config, func() error { return os.RemoveAll(dir) }, err
 }
 

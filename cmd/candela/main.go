@@ -32,6 +32,7 @@ type commands struct {
 	User    userCommand    `cmd:"" help:"Keep the users who may sign in."`
 	Client  clientCommand  `cmd:"" help:"Keep the apps and services that may ask for tokens."`
 	Signing signingCommand `cmd:"" help:"Keep the keys that id_tokens are signed with."`
+	Keys    keysCommand    `cmd:"" help:"The keys that the embedded store is encrypted with: status, rotation, new ones."`
 	Health  healthCommand  `cmd:"" help:"Ask a running server whether it is ready; for container health checks."`
 	Version versionCommand `cmd:"" help:"Print the version."`
 }
