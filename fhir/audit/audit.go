@@ -40,6 +40,8 @@ type Log struct {
 	failing atomic.Bool
 }
 
+var _ fhir.Recorder = (*Log)(nil)
+
 // Open makes a Log. AuditEvents that are older than the journal are put on record
 // as they are, once.
 func Open(ctx context.Context, c Config) (*Log, error) {

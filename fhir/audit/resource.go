@@ -44,8 +44,9 @@ func patternOf(what string) pattern {
 		return pattern{rest, self, "E", source, destination, "Query"}
 	case fhir.Batch, fhir.Operation:
 		return pattern{rest, self, "E", source, destination, ""}
+	default:
+		return eventPattern(fhir.EventKind(what), source, destination)
 	}
-	return eventPattern(fhir.EventKind(what), source, destination)
 }
 
 func eventPattern(kind fhir.EventKind, source, destination term) pattern {

@@ -130,19 +130,25 @@ func (j *Journal) others(ctx context.Context) ([]Link, error) {
 func (j *Journal) tip(ctx context.Context, h Head, blocks opener) (Link, error) {
 	at := Link{Writer: h.Writer, Blocks: h.Blocks, Last: h.Last}
 	for {
-		value, err := j.KV.KVGet(ctx, blockBucket, blockKey(h.Writer, at.Blocks+1))
-		if errors.Is(err, store.ErrNotFound) {
-			return at, nil
-		}
-		if err != nil {
+		b, there, err := j.block(ctx, h.Writer, at.Blocks+1, blocks)
+		if err != nil || !there {
 			return at, err
 		}
-		b, err := blocks.open(value)
-		if err != nil {
-			return at, nil // verifying names it; the chain ends here for us
-		}
-		at.Blocks, at.Last = at.Blocks+1, b.Hash
+		at.Blocks, at.Last = b.Number, b.Hash
 	}
+}
+
+// block reads a block, if it is there and whole; verifying names one that is not.
+func (j *Journal) block(ctx context.Context, writer string, number uint64, blocks opener) (b Block, there bool, err error) {
+	value, err := j.KV.KVGet(ctx, blockBucket, blockKey(writer, number))
+	if errors.Is(err, store.ErrNotFound) {
+		return Block{}, false, nil
+	}
+	if err != nil {
+		return Block{}, false, err
+	}
+	b, broken := blocks.open(value)
+	return b, broken == nil, nil
 }
 
 // Writers are the chains, in the order in which they began.
