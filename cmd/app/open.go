@@ -133,17 +133,16 @@ func (a *App) wire(ctx context.Context) error {
 }
 
 // audited opens the audit log.
-func (a *App) audited(ctx context.Context) (err error) {
+func (a *App) audited(ctx context.Context) error {
 	if a.Config.Audit == "off" {
 		return nil
 	}
-	if a.Config.Secret == nil {
-		if a.Config.Secret, err = readSecret(a.Config.secretFile()); err != nil {
-			return wrong("secret", "%v", err)
-		}
+	secret, err := a.Config.secret()
+	if err != nil {
+		return err
 	}
 	a.Audit, err = audit.Open(ctx, audit.Config{
-		Store: a.Store, Entries: a.Search.Entries, Secret: a.Config.Secret, Base: a.Config.baseURL(), Now: a.Config.Now, Log: a.Config.Log,
+		Store: a.Store, Entries: a.Search.Entries, Secret: secret, Base: a.Config.baseURL(), Now: a.Config.Now, Log: a.Config.Log,
 		Poll: a.Config.AuditEvery,
 	})
 	return err
