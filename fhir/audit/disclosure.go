@@ -104,7 +104,7 @@ func (a Accounting) line(event fhir.Node) (d Disclosure, counts bool) {
 	switch {
 	case !got:
 		return d, false
-	case a.All:
+	case a.All, d.export(): // what was recorded as a disclosure is one
 		return d, true
 	case d.Recipient == "Patient/"+a.Patient, strings.HasPrefix(d.What, auditEvent), strings.HasSuffix(d.What, "$disclosures"):
 		return d, false // the patient's own, and accountings themselves
@@ -116,6 +116,9 @@ func (a Accounting) line(event fhir.Node) (d Disclosure, counts bool) {
 	}
 	return d, len(purposes) == 0
 }
+
+// export says that data left for somebody outside: they got it, not who sent it.
+func (d *Disclosure) export() bool { return d.Event.Path("type", "code").Text() == "110106" }
 
 func (d *Disclosure) agents(event fhir.Node) {
 	for agent := range event.Get("agent").Elements() {
@@ -133,7 +136,9 @@ func (d *Disclosure) agents(event fhir.Node) {
 				d.Client, d.Address = name, agent.Path("network", "address").Text()
 			}
 		case "UserOauthAgent", "IRCP":
-			d.Recipient = name
+			if !d.export() {
+				d.Recipient = name
+			}
 		}
 	}
 	if d.Recipient == "" {

@@ -123,7 +123,7 @@ func resource(t testing.TB, raw string) fhir.Resource {
 
 var caller = fhir.Caller{Name: "dr \x1b[31m" + strings.Repeat("x", 300) + "\r\n${jndi:ldap://x}", Client: "app", User: fhir.Reference{Type: "Practitioner", ID: "d"}, Token: "jti-1", Address: "10.0.0.1", Purpose: []string{"TREAT"}}
 
-func TestT37_PatternsOfEveryInteraction(t *testing.T) {
+func TestR37_T87_T88_PatternsOfEveryInteraction(t *testing.T) {
 	w := open(t, func(r fhir.Request) (fhir.Response, error) {
 		if r.ID == "bad" {
 			return fhir.Response{}, fhir.Errorf(404, fhir.CodeNotFound, "there is no such %s", phi)
@@ -194,8 +194,8 @@ func TestEventsAreValid(t *testing.T) {
 	w.valid(t, events...)
 }
 
-// TestT93_NoAuditNoAnswer: where the journal cannot be written, nothing goes out.
-func TestT93_NoAuditNoAnswer(t *testing.T) {
+// TestR38_T93_NoAuditNoAnswer: where the journal cannot be written, nothing goes out.
+func TestR38_T93_NoAuditNoAnswer(t *testing.T) {
 	w := open(t, func(fhir.Request) (fhir.Response, error) {
 		return fhir.Response{Status: 200, Body: []byte(`{"family":"` + phi + `"}`)}, nil
 	})
