@@ -4,6 +4,8 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
+	"strings"
 	"sync"
 	"time"
 
@@ -132,9 +134,55 @@ func (l *limiter) limited(next http.Handler) http.Handler {
 			return
 		}
 		w.Header().Set("Retry-After", "1")
-		w.Header().Set("Content-Type", "application/fhir+json; charset=utf-8")
-		w.WriteHeader(http.StatusTooManyRequests)
-		_, _ = w.Write(fhir.OutcomeOf(fhir.Issue{Severity: fhir.SevError, Code: fhir.CodeThrottled,
-			Diagnostics: "too many requests from this address; wait a second"})) // a caller that is gone needs no answer
+		deny(w, http.StatusTooManyRequests, fhir.CodeThrottled, "too many requests from this address; wait a second")
 	})
+}
+
+// direct refuses requests that are not for this server, and those whose end a proxy
+// before us could see elsewhere (threat T75). Without authorization it also asks
+// that the Host is ours: a web page can have a name of its own lead to 127.0.0.1
+// and would then be of the same origin (DNS rebinding).
+func (c Config) direct(next http.Handler) http.Handler {
+	base, _ := url.Parse(c.baseURL()) // Check has parsed it
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.IsAbs() || r.Method == http.MethodConnect {
+			w.Header().Set("Connection", "close")
+			deny(w, http.StatusBadRequest, fhir.CodeInvalid, "this server is no proxy: name a path and a Host")
+			return
+		}
+		if c.Auth == "off" && !ours(r.Host, base.Host) {
+			deny(w, http.StatusMisdirectedRequest, fhir.CodeForbidden,
+				"without authorization this server answers to loopback names and to the host of --base only")
+			return
+		}
+		// net/http takes a Transfer-Encoding over a Content-Length and does not tell
+		// that there were both. RFC 9112 (6.1) has the connection end then.
+		if len(r.TransferEncoding) > 0 && r.ProtoMajor == 1 {
+			w.Header().Set("Connection", "close")
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// ours says whether a Host header names a loopback address or the base's host. A
+// caller of HTTP/1.0 sends none; a browser always does.
+func ours(host, base string) bool {
+	if host == "" || strings.EqualFold(host, base) {
+		return true
+	}
+	name, _, err := net.SplitHostPort(host)
+	if err != nil {
+		name = strings.TrimSuffix(strings.TrimPrefix(host, "["), "]")
+	}
+	named, _, err := net.SplitHostPort(base)
+	if err != nil {
+		named = base
+	}
+	return strings.EqualFold(name, named) || loopback(strings.ToLower(strings.TrimSuffix(name, ".")))
+}
+
+func deny(w http.ResponseWriter, status int, code, why string) {
+	w.Header().Set("Content-Type", "application/fhir+json; charset=utf-8")
+	w.WriteHeader(status)
+	_, _ = w.Write(fhir.OutcomeOf(fhir.Issue{Severity: fhir.SevError, Code: code, Diagnostics: why})) // a caller that is gone needs no answer
 }

@@ -124,7 +124,7 @@ func (s *Server) handler() (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	return paced(newLimiter(c.Rate, c.Now).limited(s.route(fhirHandler)), c.Timeout), nil
+	return paced(newLimiter(c.Rate, c.Now).limited(c.direct(s.route(fhirHandler))), c.Timeout), nil
 }
 
 // anyone is a caller without authorization. The address is that of the connection:

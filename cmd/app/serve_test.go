@@ -179,7 +179,7 @@ func TestSlowHeadersAreCut(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	if _, err := conn.Write([]byte("GET /healthz HTTP/1.1\r\nHost: x\r\n")); err != nil {
+	if _, err := conn.Write([]byte("GET /healthz HTTP/1.1\r\nHost: localhost\r\n")); err != nil {
 		t.Fatal(err)
 	}
 	begun := time.Now()
@@ -271,7 +271,7 @@ func TestRefusedBodiesAreNotAwaited(t *testing.T) {
 			t.Fatal(err)
 		}
 		_ = conn.SetDeadline(time.Now().Add(4 * time.Second))
-		_, err = conn.Write([]byte("POST /fhir/Basic HTTP/1.1\r\nHost: x\r\n" + c.header + "\r\n\r\n"))
+		_, err = conn.Write([]byte("POST /fhir/Basic HTTP/1.1\r\nHost: localhost\r\n" + c.header + "\r\n\r\n"))
 		line := make([]byte, 12)
 		if err == nil {
 			_, err = io.ReadFull(conn, line)
