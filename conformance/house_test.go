@@ -65,6 +65,7 @@ var mayImport = map[string][]string{
 	"smart/authorize/page":       {"smart/scope"},
 	"smart/client":               {"fhir", "store", "smart/scope"},
 	"smart/egress":               {},
+	"smart/guard":                {"fhir", "fhir/r4", "store", "smart/scope", "smart/client", "smart/account", "smart/token"},
 	"smart/scope":                {"fhir"},
 	"smart/token":                {"fhir", "store", "smart/scope"},
 	"cmd/demo":                   {"fhir"},

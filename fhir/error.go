@@ -59,6 +59,8 @@ type Error struct {
 	Issues []Issue
 	// Allow lists the methods that a 405 would have taken.
 	Allow string
+	// Authenticate is the challenge (WWW-Authenticate) of a 401.
+	Authenticate string
 	// Cause stays inside: it is logged, never sent.
 	Cause error
 }

@@ -23,6 +23,9 @@ func (x *exchange) refuse(err error) fhir.Response {
 	if refusal.Allow != "" {
 		x.w.Header().Set("Allow", refusal.Allow)
 	}
+	if refusal.Authenticate != "" {
+		x.w.Header().Set("WWW-Authenticate", refusal.Authenticate)
+	}
 	if refusal.Status == http.StatusUnsupportedMediaType && x.r.Method == http.MethodPatch {
 		x.w.Header().Set("Accept-Patch", acceptPatch)
 	}
