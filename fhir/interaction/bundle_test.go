@@ -159,7 +159,7 @@ func TestPageLinksAreSharedAndSealed(t *testing.T) {
 	if status, _, _ := other.send(t, "GET", next, ""); status != 410 {
 		t.Errorf("a foreign server: %d", status)
 	}
-	for _, wrong := range []string{strings.Replace(next, "/Patient?", "/Observation?", 1), strings.Replace(next, "/Patient?", "?", 1), next[:len(next)-2], next + "AA", "/Patient/_history" + next[len("/Patient"):]} {
+	for _, wrong := range []string{strings.Replace(next, "/Patient?", "/Observation?", 1), strings.Replace(next, "/Patient?", "?", 1), next[:len(next)-2], next + "AA", "/Patient/_history" + next[len("/Patient"):], "/Patient/p1" + next} {
 		if status, _, _ := a.send(t, "GET", wrong, ""); status != 410 && status != 400 {
 			t.Errorf("%s: %d, want 410 or 400", wrong, status)
 		}

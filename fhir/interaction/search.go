@@ -116,6 +116,9 @@ func (e *Engine) bookmarked(ctx context.Context, r *fhir.Request) (bookmark, err
 	if token == "" {
 		return bookmark{Compartment: r.Compartment, ID: r.ID, Total: -1, Strict: r.Prefer.Handling == "strict"}, nil
 	}
+	if r.Compartment != "" { // links name no compartment: the token knows it, and whose it is
+		return bookmark{}, store.ErrCursor
+	}
 	mark, err := e.resume(ctx, "search:"+r.Type+bound(r.Caller), token)
 	if err != nil {
 		return mark, err

@@ -222,7 +222,7 @@ func (l *Linker) concerns(v store.Version) bool {
 	switch v.Action {
 	case store.Create, store.Put:
 		return (l.byType[v.Key.Type] != nil || l.byTarget[v.Key.Type] != nil) && (v.Number > 1 || mentions(v.Raw))
-	case store.Delete: // of two with one identifier, the other may be left
+	case store.Delete, store.Erase: // of two with one identifier, the other may be left
 		return l.byTarget[v.Key.Type] != nil
 	default:
 		return false
@@ -234,11 +234,21 @@ func (l *Linker) process(ctx context.Context, part []store.Version) error {
 	if err := l.linkAll(ctx, part); err != nil {
 		return err
 	}
+	erased := map[string]bool{}
 	for _, v := range part {
 		if l.byTarget[v.Key.Type] == nil {
 			continue
 		}
+		if v.Action == store.Erase {
+			erased[v.Key.Type] = true
+			continue
+		}
 		if err := l.arrived(ctx, v); err != nil {
+			return err
+		}
+	}
+	for typ := range erased {
+		if err := l.vanished(ctx, typ); err != nil {
 			return err
 		}
 	}

@@ -119,7 +119,12 @@ func (l *Linker) each(ctx context.Context, typ, param string, id identity, do fu
 		return err
 	}
 	q := s.Query
-	q.Count, q.Total = l.Page, false
+	q.Total = false
+	return l.pages(ctx, q, do, enough)
+}
+
+func (l *Linker) pages(ctx context.Context, q store.Query, do func([]store.Version) error, enough func() bool) error {
+	q.Count = l.Page
 	for {
 		page, err := l.Store.Find(ctx, q)
 		if err != nil {
@@ -151,6 +156,20 @@ func (l *Linker) arrived(ctx context.Context, v store.Version) error {
 			if err != nil {
 				return err
 			}
+		}
+	}
+	return nil
+}
+
+// vanished links what waits for a target of a type one of which was erased: of two
+// with one identifier the other may be left. Which one it had nobody knows any
+// more, so all that is logical is looked at.
+func (l *Linker) vanished(ctx context.Context, typ string) error {
+	for _, p := range l.byTarget[typ] {
+		q := store.Query{Types: []string{p.Type}, Where: store.Test{Param: p.param, Cond: store.Cond{How: store.Present}}}
+		err := l.pages(ctx, q, func(page []store.Version) error { return l.linkAll(ctx, page) }, func() bool { return false })
+		if err != nil {
+			return err
 		}
 	}
 	return nil

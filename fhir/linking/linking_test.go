@@ -231,6 +231,15 @@ func TestTargetsComeAndGo(t *testing.T) {
 		t.Fatal(err)
 	}
 	link("f", "7", named("7"))
+	w.put(t, patient("aa", "8"))
+	w.put(t, patient("ab", "8"))
+	w.put(t, observation("g", named("8")))
+	link("g", "8", named("8"))
+	if _, err := w.Commit(context.Background(), store.Op{Action: store.Erase, Key: store.Key{Type: "Patient", ID: "aa"}}); err != nil {
+		t.Fatal(err)
+	}
+	link("g", "8", to("Patient/ab", "8")) // one is left; what the erased one had nobody knows
+	link("f", "7", named("7"))
 	silent(t, w, l)
 }
 
