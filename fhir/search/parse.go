@@ -171,22 +171,6 @@ func (s *parsing) one(p fhir.Param) error {
 	return nil
 }
 
-// wordless leaves a search for words out where none are indexed, and notes where
-// not all are.
-func (s *parsing) wordless(p fhir.Param) (ignored bool, err error) {
-	if p.Name != inNarrative && p.Name != inAll {
-		return false, nil
-	}
-	switch s.Words() {
-	case WordsOff:
-		return true, s.ignore(p, "is not supported: this server keeps no index of words")
-	case WordsBuilding:
-		s.noted(&Param{Code: p.Name, building: true})
-	default: // all words are there
-	}
-	return false, nil
-}
-
 // selecting is the reader of a parameter that selects and is none of a type's.
 func selecting(name string) func(*filters, []string, string) (store.Expr, error) {
 	switch name {
