@@ -262,28 +262,57 @@ func BenchmarkRead(b *testing.B) {
 func BenchmarkEncryption(b *testing.B) {
 	for _, name := range []string{"clear", "encrypted", "clear again", "encrypted again"} {
 		opt := embedded.Options{Unencrypted: name[0] == 'c', Owners: []string{"Patient"}}
-		b.Run("load/"+name, func(b *testing.B) {
-			s, dir := open(b, opt)
-			gen, n := newSample(), 0
-			var making time.Duration
-			start := cpu()
-			for b.Loop() {
-				before := cpu()
-				ops := make([]store.Op, 200)
-				for i := range ops {
-					ops[i] = gen.observation(n / 200)
-					n++
-				}
-				making += cpu() - before
-				if _, err := s.Commit(context.Background(), ops...); err != nil {
-					b.Fatal(err)
-				}
-			}
-			if err := s.Close(); err != nil {
-				b.Fatal(err)
-			}
-			reportCPU(b, start+making, n, "cpu-µs/res")
-			b.ReportMetric(float64(sizeOf(dir))/float64(n), "disk-B/res")
-		})
+		b.Run("load/"+name, func(b *testing.B) { benchLoad(b, opt) })
+		b.Run("page of 50/"+name, func(b *testing.B) { benchPage(b, opt) })
 	}
+}
+
+func benchLoad(b *testing.B, opt embedded.Options) {
+	s, dir := open(b, opt)
+	gen, n := newSample(), 0
+	var making time.Duration
+	start := cpu()
+	for b.Loop() {
+		before := cpu()
+		ops := make([]store.Op, 200)
+		for i := range ops {
+			ops[i] = gen.observation(n / 200)
+			n++
+		}
+		making += cpu() - before
+		if _, err := s.Commit(context.Background(), ops...); err != nil {
+			b.Fatal(err)
+		}
+	}
+	if err := s.Close(); err != nil {
+		b.Fatal(err)
+	}
+	reportCPU(b, start+making, n, "cpu-µs/res")
+	b.ReportMetric(float64(sizeOf(dir))/float64(n), "disk-B/res")
+}
+
+// benchPage reads pages of a list over many patients.
+func benchPage(b *testing.B, opt embedded.Options) {
+	s, _ := open(b, opt)
+	gen := newSample()
+	for i := range 50 {
+		ops := make([]store.Op, 400)
+		for j := range ops {
+			ops[j] = gen.observation(i*10 + j%10)
+		}
+		if _, err := s.Commit(context.Background(), ops...); err != nil {
+			b.Fatal(err)
+		}
+	}
+	quiet()
+	q := store.Query{Types: []string{"Observation"}, Where: named("code", store.Hot, codeOf(3)), Count: 50, Entries: true}
+	start, n := cpu(), 0
+	for b.Loop() {
+		page, err := s.Find(context.Background(), q)
+		if err != nil || len(page.Versions) != 50 {
+			b.Fatal(len(page.Versions), err)
+		}
+		n++
+	}
+	reportCPU(b, start, n, "cpu-µs/op")
 }

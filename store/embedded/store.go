@@ -6,6 +6,12 @@
 // reader is left who began before; where the process ends sooner, the next one
 // rewrites all tables. Type, id and time of an erase stay in the feed.
 //
+// The folder is encrypted unless it was made otherwise: all files by package
+// cipherfs; bodies and forward records once more, one by one, under the data key
+// of their owner, which an erase of the owner destroys (package vault). Names,
+// sizes and times of files show. What is read later than it was made, an older
+// copy of a file or record in its own place, is not told from the present one.
+//
 // It knows keys, records, locks and the disk. It must not know FHIR, nor how a
 // query is answered: that is package plan.
 package embedded

@@ -43,6 +43,7 @@ type Ring struct {
 	path   string
 	master Master
 	stale  func(error)
+	id     []byte // of the store; never changes
 
 	mu    sync.Mutex
 	state ringState
@@ -104,7 +105,7 @@ func OpenRing(ctx context.Context, path string, master Master, stale func(error)
 	if err != nil {
 		return nil, err
 	}
-	r.state, r.seen = state, info
+	r.state, r.seen, r.id = state, info, state.Store
 	return r, nil
 }
 
@@ -195,7 +196,7 @@ func readRingFile(path string) (f ringFile, err error) {
 }
 
 // Store names the store, in 16 bytes.
-func (r *Ring) Store() []byte { return r.state.Store } // never changes
+func (r *Ring) Store() []byte { return r.id }
 
 // Newest is the key to use now.
 func (r *Ring) Newest(use Use) Entry {
@@ -236,7 +237,7 @@ func (r *Ring) refresh() {
 		return
 	}
 	state, info, err := r.read(context.Background())
-	if err == nil && !slices.Equal(state.Store, r.state.Store) {
+	if err == nil && !slices.Equal(state.Store, r.id) {
 		err = fmt.Errorf("%w: %s is the ring of another store", ErrKey, r.path)
 	}
 	if err == nil {

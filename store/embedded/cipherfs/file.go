@@ -4,6 +4,7 @@ import (
 	"crypto/aes"
 	"crypto/cipher"
 	"encoding/binary"
+	"errors"
 	"io"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -79,7 +80,7 @@ func (f *file) WriteAt([]byte, int64) (int, error) { return 0, errMixed }
 func (f *file) Read(p []byte) (int, error) {
 	n, err := f.ReadAt(p, f.at)
 	f.at += int64(n)
-	if n > 0 && err == io.EOF {
+	if n > 0 && errors.Is(err, io.EOF) {
 		err = nil
 	}
 	return n, err
