@@ -133,6 +133,9 @@ func (s *consents) current(ctx context.Context, g *Guard) error {
 	if err != nil || s.read && newest == s.seq {
 		return err
 	}
+	if newest < s.seq {
+		s.read = false // what was the newest is erased
+	}
 	patients, err := s.touched(ctx, g)
 	if err != nil {
 		return err
