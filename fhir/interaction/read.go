@@ -119,7 +119,7 @@ func tags(header string) etags {
 			continue
 		}
 		one = strings.Trim(strings.TrimPrefix(one, "W/"), `"`)
-		if n, err := strconv.ParseInt(one, 10, 64); err == nil && n > 0 {
+		if n, err := strconv.ParseInt(one, 10, 64); err == nil && n > 0 && strconv.FormatInt(n, 10) == one {
 			out.numbers = append(out.numbers, n)
 		}
 	}
