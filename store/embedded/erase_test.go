@@ -55,6 +55,9 @@ func sightings(t *testing.T, dir string, texts ...string) map[string]int {
 		t.Fatal(err)
 	}
 	for _, f := range files {
+		if f.IsDir() {
+			continue
+		}
 		data, err := os.ReadFile(filepath.Join(dir, f.Name()))
 		if os.IsNotExist(err) {
 			continue

@@ -443,9 +443,18 @@ func TestAClearFolderIsToldAndEncrypted(t *testing.T) {
 	if after := stateOf(t, dir); after != before {
 		t.Errorf("a refused open changed the folder")
 	}
+	if err := errors.Join(os.WriteFile(filepath.Join(dir, "server.secret"), []byte("secret"), 0o600), os.Mkdir(filepath.Join(dir, "more"), 0o700),
+		os.WriteFile(filepath.Join(dir, "more", "file"), []byte("file"), 0o600)); err != nil {
+		t.Fatal(err)
+	}
 	opt := Options{Owners: []string{"P"}, plain: true}
 	if err := Encrypt(ctx, dir, opt); err != nil {
 		t.Fatal(err)
+	}
+	for name, want := range map[string]string{"server.secret": "secret", "more/file": "file"} {
+		if got, err := os.ReadFile(filepath.Join(dir, name)); err != nil || string(got) != want {
+			t.Errorf("%s: %q %v", name, got, err)
+		}
 	}
 	if seen := sightings(t, dir, "canary"); len(seen) > 0 {
 		t.Errorf("texts are read in %v", seen)

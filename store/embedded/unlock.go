@@ -276,13 +276,37 @@ func Encrypt(ctx context.Context, dir string, opt Options) error {
 		return errors.Join(err, from.Close())
 	}
 	err = copyStore(ctx, from, to)
-	if err = errors.Join(err, to.Close(), from.Close()); err != nil {
+	if err = errors.Join(err, to.Close(), from.Close(), keepOthers(dir, fresh)); err != nil {
 		return errors.Join(err, os.RemoveAll(fresh))
 	}
 	if err := errors.Join(os.Rename(dir, old), os.Rename(fresh, dir)); err != nil {
 		return fmt.Errorf("%w: the encrypted copy is whole but cannot take the folder's place: %w", store.ErrUnavailable, err)
 	}
 	return os.RemoveAll(old)
+}
+
+// keepOthers takes along what stands in a folder and is not the database's.
+func keepOthers(from, to string) error {
+	entries, err := os.ReadDir(from)
+	if err != nil {
+		return fault(err)
+	}
+	for _, e := range entries {
+		name := e.Name()
+		if isTheDatabases(name) || name == "LOCK" || strings.HasPrefix(name, "OPTIONS-") || strings.HasSuffix(name, ".dbtmp") {
+			continue
+		}
+		source, target := filepath.Join(from, name), filepath.Join(to, name)
+		if e.IsDir() {
+			err = os.CopyFS(target, os.DirFS(source))
+		} else {
+			err = os.Link(source, target)
+		}
+		if err != nil && !errors.Is(err, fs.ErrExist) {
+			return fmt.Errorf("%w: %w", store.ErrUnavailable, err)
+		}
+	}
+	return nil
 }
 
 // copyStore copies all records; bodies and forward records are sealed on the way.

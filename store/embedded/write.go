@@ -167,6 +167,10 @@ func (w *writer) erase(v *store.Version, k *task, t *ticket) {
 		w.key = ownerKey(w.key[:0], v.RID, owner)
 		w.remove()
 	}
+	if k.sealed != 0 { // a Reindex may have sealed it with a key that no version has
+		w.key = markKey(w.key[:0], k.sealed, v.RID)
+		w.remove()
+	}
 	w.row(&plan.Row{RID: v.RID}, false, nil)
 	w.postings(&k.old, &k.keys, v.RID)
 	w.key = versionKey(w.key[:0], v.RID, 0)

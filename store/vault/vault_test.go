@@ -115,8 +115,8 @@ func TestARingOpensOnlyWithItsMaster(t *testing.T) {
 	}
 }
 
-// TestT95_RingsAreNotMixed: no byte of a ring can be changed, and no older
-// version's keys stand in a newer one.
+// TestT95_RingsAreNotMixed: neither store nor version nor keys of one stand in
+// another, also not of an older version in a newer one.
 func TestT95_RingsAreNotMixed(t *testing.T) {
 	r, path, master := create(t)
 	one, _ := os.ReadFile(path)
@@ -143,6 +143,32 @@ func TestT95_RingsAreNotMixed(t *testing.T) {
 		if _, err := vault.OpenRing(ctx, path, master, nil); !errors.Is(err, vault.ErrDamaged) {
 			t.Errorf("a foreign %s: %v", field, err)
 		}
+	}
+}
+
+// TestADamagedRingGivesNoOtherKeys, whichever bit is turned.
+func TestADamagedRingGivesNoOtherKeys(t *testing.T) {
+	r, path, master := create(t)
+	whole, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	refused := 0
+	for i := range whole {
+		bad := bytes.Clone(whole)
+		bad[i] ^= 1 << (i % 8)
+		if err := os.WriteFile(path, bad, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		got, err := vault.OpenRing(ctx, path, master, nil)
+		if err != nil {
+			refused++
+		} else if got.Newest(vault.Files) != r.Newest(vault.Files) || !bytes.Equal(got.Store(), r.Store()) {
+			t.Errorf("byte %d gives other keys", i)
+		}
+	}
+	if refused < len(whole)*9/10 {
+		t.Errorf("%d of %d damages are refused", refused, len(whole))
 	}
 }
 
