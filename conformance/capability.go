@@ -39,6 +39,9 @@ type Statement struct {
 	Instantiates []string
 	// Security says how callers are known; "" is that they are not.
 	Security string
+	// OAuth are the endpoints of the authorization server, which clients from before
+	// smart-configuration look for here (SMART App Launch 1.0, "oauth-uris"); nil: none.
+	OAuth []Endpoint
 	// DeleteMany says that DELETE Type?criteria ends all that match.
 	DeleteMany bool
 	// Date is when this was built (FHIR dateTime); "" takes it from the binary.
@@ -120,6 +123,10 @@ func (s Statement) rest(base string) rest {
 	out.Security.Cors = s.Security == "" // else metadata only
 	if s.Security == "" {
 		out.Security.Description = "No authorization: every caller that reaches this server may do everything. It listens on a loopback address only."
+	}
+	if len(s.OAuth) > 0 {
+		out.Security.Extension = []oauth{{"http://fhir-registry.smarthealthit.org/StructureDefinition/oauth-uris", s.OAuth}}
+		out.Security.Service = []concept{{[]coding{{"http://terminology.hl7.org/CodeSystem/restful-security-service", "SMART-on-FHIR", "SMART-on-FHIR"}}}}
 	}
 	for _, one := range s.Operations {
 		if one.System {

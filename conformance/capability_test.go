@@ -27,7 +27,9 @@ func statement(t testing.TB) conformance.Statement {
 }
 
 func TestCapabilityStatementIsValid(t *testing.T) {
-	body, err := statement(t).Answer(context.Background(), fhir.Request{Base: "http://us/fhir"})
+	s := statement(t)
+	s.OAuth = []conformance.Endpoint{{Name: "token", URL: "http://us/auth/token"}, {Name: "authorize", URL: "http://us/auth/authorize"}}
+	body, err := s.Answer(context.Background(), fhir.Request{Base: "http://us/fhir"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -41,6 +43,9 @@ func TestCapabilityStatementIsValid(t *testing.T) {
 	}
 	for _, issue := range validate.New(spec).Check(res, false) {
 		t.Errorf("%s: %s", issue.Expression, issue.Diagnostics)
+	}
+	if got := res.Root().Path("rest", "security", "extension", "extension", "valueUri").Text(); got != "http://us/auth/token" {
+		t.Errorf("old clients find tokens at %q", got)
 	}
 	params := 0
 	for r := range res.Root().Path("rest", "resource").Elements() {

@@ -35,8 +35,10 @@ type rest struct {
 	Mode          string `json:"mode"`
 	Documentation string `json:"documentation"`
 	Security      struct {
-		Cors        bool   `json:"cors"`
-		Description string `json:"description"`
+		Extension   []oauth   `json:"extension,omitempty"`
+		Cors        bool      `json:"cors"`
+		Service     []concept `json:"service,omitempty"`
+		Description string    `json:"description"`
 	} `json:"security"`
 	Resource    []resource `json:"resource"`
 	Interaction []code     `json:"interaction"`
@@ -66,6 +68,28 @@ type resource struct {
 type offer struct {
 	Name       string `json:"name"`
 	Definition string `json:"definition"`
+}
+
+// Endpoint is an endpoint of the authorization server: token, authorize, register,
+// manage, introspect or revoke.
+type Endpoint struct {
+	Name string `json:"url"`
+	URL  string `json:"valueUri"`
+}
+
+type oauth struct {
+	URL       string     `json:"url"`
+	Extension []Endpoint `json:"extension"`
+}
+
+type concept struct {
+	Coding []coding `json:"coding"`
+}
+
+type coding struct {
+	System  string `json:"system"`
+	Code    string `json:"code"`
+	Display string `json:"display"`
 }
 
 type code struct {
