@@ -9,6 +9,7 @@ import (
 	"candela/store/storetest"
 )
 
+// R47: what was acknowledged is there after a kill.
 func TestKilledWriterLosesNothingAcknowledged(t *testing.T) {
 	storetest.Crash(t, func(t *testing.T, dir string, now func() time.Time) store.Store {
 		t.Helper()

@@ -131,6 +131,7 @@ func readAll(t *testing.T, s *Store, n int) (damaged bool) {
 	return damaged || err != nil
 }
 
+// R50: damage is told, and nothing wrong is read.
 func TestDamagedTableIsReportedNeverServed(t *testing.T) {
 	const n = 300
 	dir := t.TempDir()
@@ -229,6 +230,7 @@ func (f smallFile) Write(p []byte) (int, error) {
 	return f.File.Write(p)
 }
 
+// R50: a full disk refuses writes, loses nothing, and passes by itself.
 func TestFullDiskRefusesWritesAndGoesOnWhenThereIsSpace(t *testing.T) {
 	disk := newSmallDisk(1 << 30)
 	s := mustOpen(t, t.TempDir(), Options{disk: disk})

@@ -167,7 +167,7 @@ func TestAClearValueIsNotTaken(t *testing.T) {
 }
 
 // TestAnEraseDestroysTheKeyOfItsOwner: what a copy of before holds is noise,
-// what stays is read on.
+// what stays is read on (R42).
 func TestAnEraseDestroysTheKeyOfItsOwner(t *testing.T) {
 	ctx := context.Background()
 	dir := t.TempDir()
