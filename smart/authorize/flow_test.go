@@ -450,3 +450,29 @@ func TestR7_TokenIsBoundToTheBase(t *testing.T) {
 		t.Error("good at another base")
 	}
 }
+
+// A public app need not say who it is to renew its tokens: they say so. One that
+// has a secret has to prove itself, and a token that nobody holds is a bad grant.
+func TestR21_RefreshWithoutAClientID(t *testing.T) {
+	h := open(t)
+	b := h.browser()
+	first := b.walk("scope", "launch/patient patient/*.rs offline_access")
+	silent := func(refresh string) *answer {
+		return h.browser().post("/auth/token", url.Values{"grant_type": {"refresh_token"}, "refresh_token": {refresh}})
+	}
+	second := silent(first["refresh_token"].(string))
+	if second.StatusCode != 200 || second.json(t)["access_token"] == first["access_token"] {
+		t.Fatalf("%d %s", second.StatusCode, second.body)
+	}
+	silent(strings.Repeat("x", len(first["refresh_token"].(string)))).refused(t, 400, "invalid_grant")
+	silent("").refused(t, 401, "invalid_client")
+	h.browser().post("/auth/token", url.Values{"grant_type": {"refresh_token"}, "refresh_token": {second.json(t)["refresh_token"].(string)},
+		"client_secret": {h.secret}}).refused(t, 401, "invalid_client")
+
+	b.authorize("client_id", "clinic", "scope", "launch/patient patient/*.rs offline_access")
+	b.allow()
+	got := b.post("/auth/token", exchange(b.codeOf(), "client_id", "clinic", "client_secret", h.secret)).json(t)
+	silent(got["refresh_token"].(string)).refused(t, 401, "invalid_client")
+	h.must(h.tokens.RevokeUser(t.Context(), "ada"))
+	silent(got["refresh_token"].(string)).refused(t, 400, "invalid_grant")
+}

@@ -26,6 +26,9 @@ func (s *Server) token(w http.ResponseWriter, r *http.Request) error {
 	if !slices.Contains([]string{client.GrantCode, client.GrantRefresh, client.GrantBackend}, grant) {
 		return &Error{Code: "unsupported_grant_type", Description: "the grant_type is not supported", Status: http.StatusBadRequest}
 	}
+	if err := s.named(r, grant, sent); err != nil {
+		return s.refusedToken(r, "", err)
+	}
 	c, err := s.caller(w, r, sent)
 	if err != nil {
 		return s.refusedToken(r, sent.Get("client_id"), err)
@@ -43,6 +46,24 @@ func (s *Server) token(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	return send(w, http.StatusOK, "application/json", body)
+}
+
+// named names the client of a refresh that says nothing of one, as public apps may
+// (RFC 6749 §6; fhirclient does): the one that holds the token. Of a client that
+// proves who it is, Authenticate asks that still.
+func (s *Server) named(r *http.Request, grant string, sent url.Values) error {
+	silent := grant == client.GrantRefresh && sent.Get("refresh_token") != "" && len(r.Header.Values("Authorization")) == 0
+	for _, name := range []string{"client_id", "client_secret", "client_assertion", "client_assertion_type"} {
+		silent = silent && sent.Get(name) == ""
+	}
+	if !silent {
+		return nil
+	}
+	id, err := s.Tokens.Holder(r.Context(), sent.Get("refresh_token"))
+	if err == nil {
+		sent.Set("client_id", id)
+	}
+	return err
 }
 
 // refusedToken tells of what the caller did wrong, and gives it back. A client id

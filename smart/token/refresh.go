@@ -65,6 +65,23 @@ func (t *Tokens) Refresh(ctx context.Context, w Renewal) (Answer, error) {
 	return out, sign.identify(t, &out, "")
 }
 
+// Holder is the client that a refresh token was given to, spent or not. A token
+// that is none of ours, or whose grant has ended, is *Error: invalid_grant.
+func (t *Tokens) Holder(ctx context.Context, text string) (client string, err error) {
+	sent, ok := t.parse(refresh, text)
+	if !ok {
+		return "", invalidGrant("the refresh token is none of ours")
+	}
+	r, err := t.load(ctx, sent.grant())
+	if errors.Is(err, store.ErrNotFound) {
+		err = invalidGrant("the refresh token has expired or its grant was ended")
+	}
+	if err != nil {
+		return "", err
+	}
+	return r.Grant.Client, nil
+}
+
 // renewable says why a refresh token cannot be spent, or that it was just now
 // and this is the same request again.
 func (t *Tokens) renewable(ctx context.Context, r *record, sent *parsed, w *Renewal) (again bool, err error) {
