@@ -125,6 +125,9 @@ type Span struct {
 	Count int
 	After string
 	Total bool
+	// Bytes ends a page early where its bodies would be more than so many bytes; a
+	// single larger one makes a page. 0: no bound.
+	Bytes int
 }
 
 // Store is what a backend gives to the rest of Candela. Errors are the

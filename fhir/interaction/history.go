@@ -93,7 +93,7 @@ func refusalOrNil(err error) int {
 // spanOf reads the parameters of a history. Those that would cut it in a way
 // this server cannot are refused, not ignored.
 func spanOf(r fhir.Request) (span, fhir.Params, error) {
-	span := span{Span: store.Span{Key: store.Key{Type: r.Type, ID: r.ID}, Count: defaultCount}}
+	span := span{Span: store.Span{Key: store.Key{Type: r.Type, ID: r.ID}, Count: defaultCount, Bytes: pageBytes}}
 	var used fhir.Params
 	for _, p := range r.Query {
 		switch p.Name {
@@ -148,6 +148,7 @@ func (e *Engine) past(ctx context.Context, v view, s span) (store.Page, error) {
 	}
 	s.Total = false
 	out := store.Page{Total: -1}
+	used := 0
 	for read := 0; ; {
 		ask := s.Span
 		ask.Count -= len(out.Versions)
@@ -162,10 +163,11 @@ func (e *Engine) past(ctx context.Context, v view, s span) (store.Page, error) {
 			}
 			if current {
 				out.Versions = append(out.Versions, one)
+				used += len(one.Raw)
 			}
 		}
 		s.After, out.Next = found.Next, found.Next
-		if read += len(found.Versions); s.After == "" || len(out.Versions) == s.Count || read >= maxPast {
+		if read += len(found.Versions); s.After == "" || len(out.Versions) == s.Count || used > s.Bytes || read >= maxPast {
 			return out, nil
 		}
 	}
@@ -251,6 +253,7 @@ func (g *glimpse) page(ctx context.Context) (store.Page, error) {
 	ask.After, ask.Count, ask.Total = from.after, glimpsed, false
 	g.out.Total = -1
 	var counted int64
+	used := 0
 	for read := 0; ; {
 		block, err := g.store.History(ctx, ask)
 		if err != nil {
@@ -268,7 +271,9 @@ func (g *glimpse) page(ctx context.Context) (store.Page, error) {
 			if !ok {
 				continue
 			}
-			if counted++; g.span.Count > 0 && len(g.out.Versions) == g.span.Count {
+			used += len(one.Raw)
+			full := len(g.out.Versions) == g.span.Count || len(g.out.Versions) > 0 && used > g.span.Bytes
+			if counted++; g.span.Count > 0 && full {
 				g.out.Next = g.last.cursor()
 				return g.out, nil
 			}

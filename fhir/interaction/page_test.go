@@ -49,6 +49,20 @@ func TestPagesAreBoundedByBytes(t *testing.T) {
 	if len(ids) != n || !slices.IsSorted(ids) || len(slices.Compact(ids)) != n {
 		t.Errorf("the pages have %v", ids)
 	}
+	seen := 0
+	for at := "Binary/_history?_count=100"; at != ""; {
+		status, body := s.as(t, fhir.Full(), "GET", at, "")
+		if status != 200 || len(body) > 34<<20 {
+			t.Fatalf("the history is %d with %d bytes", status, len(body))
+		}
+		for range resource(t, body).Root().Get("entry").Elements() {
+			seen++
+		}
+		at = s.linkOf(t, body, "next")
+	}
+	if seen != n {
+		t.Errorf("the pages of the history have %d versions", seen)
+	}
 	var items []string
 	for _, id := range ids {
 		items = append(items, `{"item":{"reference":"Binary/`+id+`"}}`)

@@ -210,6 +210,7 @@ func (h *historian) page(ctx context.Context, at []byte, back bool) (store.Page,
 		return page, nil // a position of a record that was erased has nothing behind it
 	}
 	var keys [][]byte
+	used := 0
 	for e, err := range h.entries(ctx, at, back) {
 		if err != nil {
 			return store.Page{}, err
@@ -222,6 +223,9 @@ func (h *historian) page(ctx context.Context, at []byte, back bool) (store.Page,
 		if err != nil {
 			return store.Page{}, err
 		}
+		if used += len(v.Raw); h.span.Bytes > 0 && used > h.span.Bytes && len(page.Versions) > 0 {
+			break
+		}
 		page.Versions = append(page.Versions, v)
 	}
 	h.links(&page, keys, at, back)
@@ -231,8 +235,8 @@ func (h *historian) page(ctx context.Context, at []byte, back bool) (store.Page,
 // links sets the cursors. keys are those of the page in the order they were
 // read, and one more where there is more.
 func (h *historian) links(page *store.Page, keys [][]byte, at []byte, back bool) {
-	more := len(keys) > h.span.Count
-	keys = keys[:min(len(keys), h.span.Count)]
+	more := len(keys) > len(page.Versions)
+	keys = keys[:len(page.Versions)]
 	if back {
 		slices.Reverse(page.Versions)
 		slices.Reverse(keys)

@@ -117,20 +117,28 @@ func (s *Store) History(ctx context.Context, sp store.Span) (store.Page, error) 
 	if sp.Count <= 0 {
 		return page, nil
 	}
-	records, err := h.read(ctx, before, sp.Count+1)
+	records, more, err := h.read(ctx, before, sp.Count+1)
 	if err != nil {
 		return page, err
 	}
-	if len(records) > sp.Count {
-		records = records[:sp.Count]
-		page.Next = s.seal.close(sp, records[sp.Count-1].Seq)
-	}
+	used := 0
 	for i := range records {
+		if len(page.Versions) == sp.Count {
+			more = true
+			break
+		}
 		v, err := records[i].version()
 		if err != nil {
 			return page, err
 		}
+		if used += len(v.Raw); sp.Bytes > 0 && used > sp.Bytes && i > 0 {
+			more = true
+			break
+		}
 		page.Versions = append(page.Versions, v)
+	}
+	if more {
+		page.Next = s.seal.close(sp, records[len(page.Versions)-1].Seq)
 	}
 	return page, nil
 }
@@ -202,25 +210,36 @@ func (h *past) firstFrom(ctx context.Context, q store.Seq) (*record, error) {
 	return first, nil
 }
 
-// read gives up to n versions below the sequence number before (0: all).
-func (h *past) read(ctx context.Context, before store.Seq, n int) ([]record, error) {
-	var all []record
+// errEnough ends the reading of a collection.
+var errEnough = errors.New("enough bytes")
+
+// read gives up to n versions below the sequence number before (0: all), fewer
+// where their packed bodies pass the span's bytes: cut says that there are more.
+func (h *past) read(ctx context.Context, before store.Seq, n int) (all []record, cut bool, err error) {
+	var floor store.Seq // what is below it was not read, or not all
 	for _, c := range []*mongo.Collection{h.s.res, h.s.hist} {
 		filter, hint, order := h.query(c == h.s.hist, before)
 		cur, err := c.Find(ctx, filter, options.Find().SetHint(hint).SetSort(order).SetProjection(withBody()).
 			SetLimit(int64(n)).SetBatchSize(int32(min(n, 1000))))
+		used := 0
 		err = each(ctx, cur, err, "read history", func(doc bson.Raw) error {
 			r, err := readRecord(slices.Clone(doc))
+			if err == nil && h.Bytes > 0 && used > h.Bytes {
+				floor = max(floor, r.Seq+1)
+				return errEnough
+			}
+			used += len(doc)
 			all = append(all, r)
 			return err
 		})
-		if err != nil {
-			return nil, err
+		if err != nil && !errors.Is(err, errEnough) {
+			return nil, false, err
 		}
 	}
 	slices.SortFunc(all, func(a, b record) int { return int(int64(b.Seq) - int64(a.Seq)) })
 	all = slices.CompactFunc(all, func(a, b record) bool { return a.Seq == b.Seq })
-	return all[:min(n, len(all))], nil
+	all = slices.DeleteFunc(all, func(r record) bool { return r.Seq < floor })
+	return all[:min(n, len(all))], floor > 0, nil
 }
 
 // query is the span as a query of res or hist, its index and its order.

@@ -16,6 +16,7 @@ func testHistory(t *testing.T, open Opener) {
 		"levels": historyLevels,
 		"times":  historyTimes,
 		"pages":  historyPages,
+		"bytes":  historyBytes,
 		"cursor": historyCursor,
 	})
 }
@@ -27,6 +28,47 @@ func testChanges(t *testing.T, open Opener) {
 		"wake":    changesWake,
 		"writers": changesUnderWriters,
 	})
+}
+
+// historyBytes: pages end early where bodies are large, and miss nothing.
+func historyBytes(e *env) {
+	text := func(n, size int) string {
+		var b []byte // packs badly
+		for i := 0; len(b) < size; i++ {
+			b = fmt.Appendf(b, "%x", uint64(n*1000+i+1)*0x9e3779b97f4a7c15)
+		}
+		return string(b[:size])
+	}
+	sizes := []int{3000, 10, 10, 3000, 3000, 9000, 10, 10, 10, 3000, 9000, 9000, 10, 3000}
+	for n, size := range sizes {
+		e.commit(put(key("A", fmt.Sprint(n%3)), text(n, size)))
+	}
+	e.commit(remove(key("A", "1")))
+	for _, k := range []store.Key{{}, {Type: "A"}, key("A", "0")} {
+		want := lines(e.history(store.Span{Key: k, Count: 100}).Versions)
+		for _, bound := range []int{1, 3015, 7000, 12_500, 1 << 20} {
+			for _, count := range []int{2, 100} {
+				span := store.Span{Key: k, Count: count, Bytes: bound}
+				var got []string
+				for pages := 0; pages <= len(want); pages++ {
+					page, sum := e.history(span), 0
+					for _, v := range page.Versions {
+						sum += len(v.Raw)
+					}
+					if len(page.Versions) > count || len(page.Versions) > 1 && sum > bound {
+						e.Errorf("%v %d/%d: a page of %d has %d bytes", k, count, bound, len(page.Versions), sum)
+					}
+					got = append(got, lines(page.Versions)...)
+					if span.After = page.Next; span.After == "" {
+						break
+					}
+				}
+				if !slices.Equal(got, want) {
+					e.Errorf("%v %d/%d: %d versions, want %d", k, count, bound, len(got), len(want))
+				}
+			}
+		}
+	}
 }
 
 // lines is versions as "Type/ID number action raw".
