@@ -254,6 +254,7 @@ func (e *Engine) alone(ctx context.Context, v view, r fhir.Request, s search.Sea
 	out.Form = formOf(cut)
 	for _, one := range found.Matches {
 		if one.Resource.Exists() {
+			out.Label(one.Container.Raw)
 			out.Contained(one.Container.Key, one.Resource.ID(), cut.Append(nil, one.Resource.Raw()))
 		} else {
 			out.Match(one.Container, "match")

@@ -180,7 +180,7 @@ func query(d dice) string {
 	ask := map[string][]string{
 		"Observation": {"code=k1", "status=final", "status=preliminary", "subject=Patient/b", "subject=Patient/a", "patient.family=Smith", "subject:Patient.identifier=X2", "patient.birthdate=gt1953",
 			"has-member.code=k1", "has-member.value-quantity=gt3", "_has:Observation:has-member:code=k2", "_has:Provenance:target:_id=h1", "_list=h1", "_list=v1", "encounter.identifier=X3", "performer:RelatedPerson.identifier=X1",
-			"_filter=" + "code%20eq%20k1", "_filter=subject.family%20eq%20Smith", "value-quantity=gt4", "category=vital-signs", "_security=R", "code:not=k1", "has-member=Observation/h1", "subject:missing=true", "has-member:missing=false"},
+			"_filter=" + "code%20eq%20k1", "_filter=patient.family%20eq%20Smith", "value-quantity=gt4", "category=vital-signs", "_security=R", "code:not=k1", "has-member=Observation/h1", "subject:missing=true", "has-member:missing=false"},
 		"Patient": {"family=Smith", "family=Ann", "_has:Observation:subject:code=k1", "_has:Observation:patient:value-quantity=gt5", "_has:Group:member:_id=h1", "_has:Encounter:patient:_has:Observation:encounter:code=k1", "birthdate=gt1952", "general-practitioner=Practitioner/v1"},
 	}[typ]
 	out := typ + "?" + pick(d, "asked", append(ask, criteria(d), "_id="+pick(d, "id", ids...))...)

@@ -1,8 +1,10 @@
 package page
 
 import (
+	"bytes"
 	"net/http"
 	"strconv"
+	"strings"
 
 	"candela/fhir"
 	"candela/store"
@@ -17,6 +19,7 @@ type Bundle struct {
 	out     []byte
 	links   int
 	entries int
+	mark    int // the place in levels of the highest confidentiality in it, from 1; 0: none has one
 }
 
 // NewBundle starts a Bundle of the given type, of about size bytes.
@@ -81,6 +84,7 @@ func (b *Bundle) fullURL(k store.Key) {
 }
 
 func (b *Bundle) stamped(v store.Version) {
+	b.Label(v.Raw)
 	b.member("resource")
 	if b.Form != nil {
 		b.out = b.Form(b.out, v)
@@ -164,6 +168,7 @@ func (b *Bundle) Answer(a fhir.Response) {
 	if where := fhir.ParseReference(a.Location); where.Type != "" && len(raw) > 0 {
 		b.fullURL(store.Key{Type: where.Type, ID: where.ID})
 	}
+	b.Label(raw)
 	if len(raw) > 0 && !isOutcome(a) {
 		b.member("resource")
 		b.out = append(b.out, raw...)
@@ -201,10 +206,32 @@ func (b *Bundle) response(a fhir.Response) {
 	b.out = append(b.out, '}')
 }
 
+// The codes of confidentiality from the lowest to the highest, and their system.
+const (
+	levels          = "ULMNRV"
+	confidentiality = "http://terminology.hl7.org/CodeSystem/v3-Confidentiality"
+)
+
+// Label notes the confidentiality of a resource that is in the Bundle: the
+// highest of all becomes the Bundle's own (HL7 DS4P, high-water mark).
+func (b *Bundle) Label(raw []byte) {
+	if b.mark == len(levels) || !bytes.Contains(raw, []byte(confidentiality)) {
+		return
+	}
+	for one := range fhir.Stored(raw).Root().Path("meta", "security").Elements() {
+		if code := one.Get("code").Text(); one.Get("system").Text() == confidentiality && len(code) == 1 {
+			b.mark = max(b.mark, 1+strings.Index(levels, code))
+		}
+	}
+}
+
 // Bytes ends the Bundle.
 func (b *Bundle) Bytes() []byte {
 	if b.entries > 0 || b.links > 0 {
 		b.out = append(b.out, ']')
+	}
+	if b.mark > 0 {
+		b.out = append(b.out, `,"meta":{"security":[{"system":"`+confidentiality+`","code":"`+levels[b.mark-1:b.mark]+`"}]}`...)
 	}
 	return append(b.out, '}')
 }
