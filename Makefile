@@ -1,4 +1,5 @@
 # make test     all tests, both stores (obtains a mongod when the machine has none)
+# make clients  real clients against the server: fhirclient in Chromium, fhir-kit-client, Python's fhirclient
 # make race     the same under the race detector
 # make lint     golangci-lint with .golangci.yml, and gofmt
 # make generate rebuild embedded data; the tree must not change
@@ -9,9 +10,13 @@ GO      ?= go
 LINT    := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 
-.PHONY: test race lint generate binary bench shapes fuzz
+.PHONY: test clients race lint generate binary bench shapes fuzz
 test:
 	$(GO) test -timeout 20m ./...
+
+clients:
+	$(GO) vet -tags clients ./conformance/clients
+	$(GO) test -tags clients -count=1 -timeout 15m ./conformance/clients
 
 race:
 	$(GO) test -race -timeout 25m ./...
