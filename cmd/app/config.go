@@ -25,7 +25,8 @@ type Config struct {
 	TLSCert, TLSKey string // PEM files of the listener's certificate, read again when they change
 	BehindProxy     bool   // a proxy ends TLS: the listener is in the clear on any address
 
-	Auth string // "off" is the only mode yet, and only on a loopback address
+	Auth  string // "smart", or "off", which is for a loopback address only
+	Smart Smart
 
 	Lenient   bool   // keep unknown elements and answer with warnings
 	Analytics string // "off" or "follow"
@@ -116,8 +117,9 @@ func (c Config) Check() error {
 			return wrong("auth", "off is accepted only on a loopback address, because everybody who reaches %q "+
 				"could read and write everything; use --listen 127.0.0.1:PORT", c.Listen)
 		}
+	case "smart":
 	default:
-		return wrong("auth", "%q is not known; off is the only mode in this version", c.Auth)
+		return wrong("auth", "%q is not known; smart or off", c.Auth)
 	}
 	if err := c.checkTransport(); err != nil {
 		return err

@@ -115,7 +115,7 @@ func (a *App) wire(ctx context.Context) error {
 		Store: kept, Door: door, Search: a.Search, Structure: validate.New(a.spec), Elements: a.spec, Types: a.spec.Resources(),
 		NewID: c.newID(), Now: c.Now, Lenient: c.Lenient, Log: c.Log, MaxEntries: c.MaxEntries, Workers: runtime.GOMAXPROCS(0),
 		Operations: operations, Admit: a.Search.Admit, DeleteMany: c.DeleteMany,
-		Capabilities: conformance.Statement{Software: VersionName(), Search: a.Search, Types: a.spec.Resources(), Operations: operations.Operations(), DeleteMany: c.DeleteMany > 1}.Once(),
+		Capabilities: conformance.Statement{Software: VersionName(), Search: a.Search, Types: a.spec.Resources(), Operations: operations.Operations(), DeleteMany: c.DeleteMany > 1, Security: c.security(), OAuth: c.endpoints()}.Once(),
 	})
 	if err != nil {
 		return err

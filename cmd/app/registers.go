@@ -62,7 +62,15 @@ func newRegisters(kv store.KV, known *search.Registry, c Config, secret []byte) 
 	if err != nil {
 		return nil, err
 	}
-	r.Clients, err = client.Open(client.Config{KV: kv, Secret: secret, Scopes: r.Scopes, Now: c.Now, Issuer: base, TokenURL: authorize.TokenURL(base)})
+	clients := client.Config{KV: kv, Secret: secret, Scopes: r.Scopes, Now: c.Now, TokenURL: authorize.TokenURL(base)}
+	if c.Auth == "smart" {
+		calls, err := c.calls()
+		if err != nil {
+			return nil, err
+		}
+		clients.HTTP, clients.Check = calls.Client(), calls.Check
+	}
+	r.Clients, err = client.Open(clients)
 	return r, err
 }
 

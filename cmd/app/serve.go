@@ -22,6 +22,7 @@ type Server struct {
 	*App
 	Base string // the FHIR base URL
 
+	smart    *secured // nil with --auth off
 	listener net.Listener
 	http     *http.Server
 	stopping atomic.Bool
@@ -54,6 +55,10 @@ func Start(ctx context.Context, c Config) (*Server, error) {
 
 func (a *App) serve(ctx context.Context, listener net.Listener) (*Server, error) {
 	s := &Server{App: a, Base: a.Config.baseURL(), listener: listener, metrics: newMetrics(), failed: make(chan error, 1)}
+	var err error
+	if s.smart, err = a.smart(); err != nil {
+		return nil, err
+	}
 	handler, err := s.handler()
 	if err != nil {
 		return nil, err
@@ -115,14 +120,21 @@ func (s *Server) follow(ctx context.Context) {
 
 func (s *Server) handler() (http.Handler, error) {
 	c := s.Config
+	caller, origin := anyone, c.allows
+	if s.smart != nil {
+		caller, origin = s.smart.caller, s.smart.origin
+	}
 	fhirHandler, err := rest.New(rest.Config{
 		Doer: s.Door, Base: s.Base, NewID: newID, Log: c.Log, Observe: s.metrics.observe, Timeout: c.Timeout,
 		Resource: bodyLimits(fhir.DefaultLimits(), c.MaxBody), Bundle: bodyLimits(fhir.BundleLimits(), c.MaxBundle), InFlight: int64(c.InFlight),
-		Caller: anyone,
-		Origin: c.allows,
+		Caller: caller,
+		Origin: origin,
 	})
 	if err != nil {
 		return nil, err
+	}
+	if s.smart != nil {
+		fhirHandler = challenged(fhirHandler)
 	}
 	return paced(newLimiter(c.Rate, c.Now).limited(c.direct(s.route(fhirHandler))), c.Timeout), nil
 }
@@ -152,6 +164,8 @@ func (s *Server) route(api http.Handler) http.Handler {
 			s.ready(w, r)
 		case path == "/metrics":
 			metrics.ServeHTTP(w, r)
+		case s.smart != nil && s.smart.Serves(r.URL.EscapedPath()):
+			s.smart.ServeHTTP(w, r)
 		case ours && (below == "" || below[0] == '/'):
 			api.ServeHTTP(w, r)
 		case path == "/":

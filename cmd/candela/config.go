@@ -99,25 +99,26 @@ func (s storeFlags) config(l logFlags) app.Config {
 type serveFlags struct {
 	storeFlags
 	logFlags
-	Listen      string        `help:"Address to listen on." default:"127.0.0.1:8080" placeholder:"HOST:PORT"`
-	Base        string        `help:"FHIR base URL as callers see it, when a proxy stands in front. Links are built from it, never from request headers; the server answers below its path, so the proxy passes paths on unchanged." placeholder:"URL"`
-	TLSCert     string        `name:"tls-cert" help:"Serve HTTPS with this certificate chain (PEM); read again when it changes." placeholder:"FILE" type:"path"`
-	TLSKey      string        `name:"tls-key" help:"The certificate's private key (PEM)." placeholder:"FILE" type:"path"`
-	BehindProxy bool          `help:"A proxy ends TLS: serve plain HTTP on an address that is not loopback."`
-	Auth        string        `help:"off: everybody may do everything; accepted only on a loopback address." default:"off"`
-	Lenient     bool          `help:"Keep unknown elements and answer with warnings; a request asks for the same by Prefer: handling=lenient."`
-	Analytics   string        `help:"follow: keep risk scores and segments current while serving; off: only candela analyze writes them." default:"off"`
-	MaxBody     int           `help:"Largest resource, bytes." default:"10485760"`
-	MaxBundle   int           `help:"Largest Bundle, bytes." default:"52428800"`
-	MaxEntries  int           `help:"Most entries of a Bundle." default:"5000"`
-	Origin      []string      `help:"Web origin whose pages may use the API, scheme://host:port or *. May be repeated. None by default; metadata is open to all." placeholder:"ORIGIN"`
-	Link        []string      `help:"Element whose logical references (an identifier without a reference) are linked once exactly one target has the identifier, as Type.element:Target, for example Observation.subject:Patient. May be repeated. Nothing is linked by default." placeholder:"ELEMENT:TARGET"`
-	DeleteMany  int           `help:"Most resources that one DELETE by criteria may end; 1 refuses criteria that match more." default:"1"`
-	Erase       bool          `help:"Serve Patient/[id]/$erase, which takes a patient and all of its record away for good, with all versions; an AuditEvent tells of it."`
-	InFlight    int           `help:"Request bodies handled at once, bytes in all; more are answered 503." default:"536870912"`
-	Rate        int           `help:"Requests per second of one address; more are answered 429. 0: no limit." default:"0"`
-	Timeout     time.Duration `help:"Longest time for one request." default:"1m"`
-	Drain       time.Duration `help:"On a stop, running requests get this long to end." default:"10s"`
+	Listen      string `help:"Address to listen on." default:"127.0.0.1:8080" placeholder:"HOST:PORT"`
+	Base        string `help:"FHIR base URL as callers see it, when a proxy stands in front. Links are built from it, never from request headers; the server answers below its path, so the proxy passes paths on unchanged." placeholder:"URL"`
+	TLSCert     string `name:"tls-cert" help:"Serve HTTPS with this certificate chain (PEM); read again when it changes." placeholder:"FILE" type:"path"`
+	TLSKey      string `name:"tls-key" help:"The certificate's private key (PEM)." placeholder:"FILE" type:"path"`
+	BehindProxy bool   `help:"A proxy ends TLS: serve plain HTTP on an address that is not loopback."`
+	Auth        string `help:"smart: SMART on FHIR; users, apps and tokens. off: everybody may do everything; accepted only on a loopback address." default:"off"`
+	smartFlags
+	Lenient    bool          `help:"Keep unknown elements and answer with warnings; a request asks for the same by Prefer: handling=lenient."`
+	Analytics  string        `help:"follow: keep risk scores and segments current while serving; off: only candela analyze writes them." default:"off"`
+	MaxBody    int           `help:"Largest resource, bytes." default:"10485760"`
+	MaxBundle  int           `help:"Largest Bundle, bytes." default:"52428800"`
+	MaxEntries int           `help:"Most entries of a Bundle." default:"5000"`
+	Origin     []string      `help:"Web origin whose pages may use the API, scheme://host:port or *. May be repeated. None by default; metadata is open to all." placeholder:"ORIGIN"`
+	Link       []string      `help:"Element whose logical references (an identifier without a reference) are linked once exactly one target has the identifier, as Type.element:Target, for example Observation.subject:Patient. May be repeated. Nothing is linked by default." placeholder:"ELEMENT:TARGET"`
+	DeleteMany int           `help:"Most resources that one DELETE by criteria may end; 1 refuses criteria that match more." default:"1"`
+	Erase      bool          `help:"Serve Patient/[id]/$erase, which takes a patient and all of its record away for good, with all versions; an AuditEvent tells of it."`
+	InFlight   int           `help:"Request bodies handled at once, bytes in all; more are answered 503." default:"536870912"`
+	Rate       int           `help:"Requests per second of one address; more are answered 429. 0: no limit." default:"0"`
+	Timeout    time.Duration `help:"Longest time for one request." default:"1m"`
+	Drain      time.Duration `help:"On a stop, running requests get this long to end." default:"10s"`
 }
 
 func (s serveFlags) config() app.Config {
@@ -125,7 +126,7 @@ func (s serveFlags) config() app.Config {
 	c.Listen, c.Base, c.Auth, c.Lenient, c.Analytics = s.Listen, s.Base, s.Auth, s.Lenient, s.Analytics
 	c.MaxBody, c.MaxBundle, c.MaxEntries, c.InFlight = s.MaxBody, s.MaxBundle, s.MaxEntries, s.InFlight
 	c.DeleteMany, c.Origins, c.Link = s.DeleteMany, s.Origin, s.Link
-	c.Erase = s.Erase
+	c.Erase, c.Smart = s.Erase, s.smart()
 	c.TLSCert, c.TLSKey, c.BehindProxy = s.TLSCert, s.TLSKey, s.BehindProxy
 	c.Rate, c.Timeout, c.Drain = s.Rate, s.Timeout, s.Drain
 	return c
