@@ -40,11 +40,15 @@ func (g *Guard) withheld(ctx context.Context, c fhir.Caller, have rights, now ti
 	if have.exempt() {
 		return c, nil
 	}
-	about, err := g.about(ctx, c)
+	about, seq, err := g.about(ctx, c)
 	if err != nil {
 		return fhir.Caller{}, g.refusal(err)
 	}
 	if len(about) == 0 {
+		return c, nil
+	}
+	if deny, known := have.memo.get(seq, c.Purpose); known {
+		c.Deny = deny
 		return c, nil
 	}
 	asker := asker{Guard: g, ctx: ctx, caller: &c, now: now}
@@ -60,6 +64,7 @@ func (g *Guard) withheld(ctx context.Context, c fhir.Caller, have rights, now ti
 		deny = append(deny, more...)
 	}
 	c.Deny = deny
+	have.memo.put(seq, c.Purpose, deny)
 	return c, nil
 }
 
@@ -68,23 +73,24 @@ func (g *Guard) withheld(ctx context.Context, c fhir.Caller, have rights, now ti
 func (have rights) exempt() bool { return have.role == privacyOfficer }
 
 // about are the consents that can matter to a caller, by patient: of those whose
-// compartments the caller is confined to, or of all.
-func (g *Guard) about(ctx context.Context, c fhir.Caller) ([][]consent, error) {
+// compartments the caller is confined to, or of all; and the newest version of a
+// Consent that they rest on.
+func (g *Guard) about(ctx context.Context, c fhir.Caller) ([][]consent, store.Seq, error) {
 	s := &g.consents
-	newest, err := g.newest(ctx)
+	newest, err := g.newest(ctx) // not the head of the feed: that can lag behind what is acknowledged
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.read || newest != s.seq {
 		if err := s.current(ctx, g); err != nil {
 			s.read = false
-			return nil, err
+			return nil, 0, err
 		}
 	}
 	if len(s.of) == 0 {
-		return nil, nil
+		return nil, s.seq, nil
 	}
 	var out [][]consent
 	if mine, confined := g.compartments(c.Access); confined {
@@ -93,12 +99,12 @@ func (g *Guard) about(ctx context.Context, c fhir.Caller) ([][]consent, error) {
 				out = append(out, of)
 			}
 		}
-		return out, nil
+		return out, s.seq, nil
 	}
 	for _, id := range s.patients {
 		out = append(out, s.of[id])
 	}
-	return out, nil
+	return out, s.seq, nil
 }
 
 // compartments are the patients that all rules, but those on what all may see,

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"candela/fhir"
@@ -25,6 +26,34 @@ type rights struct {
 	purposes []string    // what the caller is taken to ask for, when it does not say
 	at       time.Time   // read
 	foreign  bool
+	memo     *memo // of what consents deny, for as long as the rights are believed; nil: none
+}
+
+// memo is what the consents denied at the last request, while there is no newer one.
+type memo struct {
+	mu       sync.Mutex
+	read     bool
+	seq      store.Seq
+	purposes []string
+	deny     fhir.Access
+}
+
+func (m *memo) get(seq store.Seq, purposes []string) (fhir.Access, bool) {
+	if m == nil {
+		return nil, false
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.deny, m.read && m.seq == seq && slices.Equal(m.purposes, purposes)
+}
+
+func (m *memo) put(seq store.Seq, purposes []string, deny fhir.Access) {
+	if m == nil {
+		return
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.read, m.seq, m.purposes, m.deny = true, seq, purposes, deny
 }
 
 // who tells tokens apart: a server elsewhere names its tokens as it likes.
@@ -58,7 +87,7 @@ func (g *Guard) rights(ctx context.Context, info *token.Info, foreign bool, now 
 	if err != nil {
 		return rights{}, err
 	}
-	have.at = now
+	have.at, have.memo = now, new(memo)
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if len(g.known) >= maxKnown {
