@@ -31,15 +31,23 @@ type proof struct{ room, test string }
 
 func (p proof) String() string { return p.room + " " + p.test }
 
+// told is a test and what its first lines say of it.
+type told struct {
+	proof
+	text string
+}
+
 // TestProof keeps PROOF.md: each item has a test that carries its number, in the
 // name or in the first lines of its comment, or is listed as open; nothing that
 // is proved is open. `go test ./conformance -run TestProof -write` runs the tests
 // that the page does not show yet, and writes it; without a page, all.
 func TestProof(t *testing.T) {
 	what, open := numbered(t, "testdata/items.txt"), numbered(t, "testdata/open.txt")
-	proofs := scripts(t)
-	for n, more := range goTests(t) {
-		proofs[n] = append(proofs[n], more...)
+	proofs := map[int][]proof{}
+	for _, one := range slices.Concat(scripts(t), goTests(t)) {
+		for _, n := range numbersOf(one.text + inItems(one.test)) {
+			proofs[n] = append(proofs[n], one.proof)
+		}
 	}
 	for n := 1; n <= items; n++ {
 		slices.SortFunc(proofs[n], func(a, b proof) int { return strings.Compare(a.String(), b.String()) })
@@ -55,7 +63,7 @@ func TestProof(t *testing.T) {
 	}
 	results := map[string]string{}
 	if *write {
-		results = run(t, proofs)
+		results = run(t, "PROOF.md", slices.Concat(slices.Collect(maps.Values(proofs))...))
 	}
 	page := pageOf(what, open, proofs, results)
 	if *write && !t.Failed() {
@@ -109,10 +117,17 @@ func numbersOf(text string) (out []int) {
 	return out
 }
 
+// inItems are the items in a test's name.
+func inItems(name string) string {
+	if m := inName.FindStringSubmatch(name); m != nil {
+		return " Items " + strings.ReplaceAll(m[1], "And", " and ")
+	}
+	return ""
+}
+
 // scripts are the cases in text files, and the tests that run them.
-func scripts(t *testing.T) map[int][]proof {
+func scripts(t *testing.T) (out []told) {
 	t.Helper()
-	out := map[int][]proof{}
 	for _, folder := range []struct{ glob, room, test string }{
 		{"scripts/*.txtar", "fhir/interaction", "TestScripts/%s.txtar"},
 		{"scripts/*.txtar", "cmd/app", "TestScripts/mongodb/%s.txtar"},
@@ -132,18 +147,15 @@ func scripts(t *testing.T) map[int][]proof {
 			}
 			head, _, _ := strings.Cut(string(text), "\n-- ")
 			name := strings.TrimSuffix(filepath.Base(file), ".txtar")
-			for _, n := range numbersOf(head) {
-				out[n] = append(out[n], proof{folder.room, fmt.Sprintf(folder.test, name)})
-			}
+			out = append(out, told{proof{folder.room, fmt.Sprintf(folder.test, name)}, head})
 		}
 	}
 	return out
 }
 
-// goTests are the test functions that carry a number in their name or comment.
-func goTests(t *testing.T) map[int][]proof {
+// goTests are the test functions and their comments.
+func goTests(t *testing.T) (out []told) {
 	t.Helper()
-	out := map[int][]proof{}
 	err := filepath.WalkDir("..", func(path string, _ fs.DirEntry, err error) error {
 		if err != nil || !strings.HasSuffix(path, "_test.go") || strings.HasPrefix(path, "../conformance/") {
 			return err
@@ -157,13 +169,8 @@ func goTests(t *testing.T) map[int][]proof {
 			if !ok || !strings.HasPrefix(f.Name.Name, "Test") {
 				continue
 			}
-			text := f.Doc.Text()
-			if m := inName.FindStringSubmatch(f.Name.Name); m != nil {
-				text += " Items " + strings.ReplaceAll(m[1], "And", " and ")
-			}
-			for _, n := range numbersOf(text) {
-				out[n] = append(out[n], proof{strings.TrimPrefix(filepath.ToSlash(filepath.Dir(path)), "../"), f.Name.Name})
-			}
+			room := strings.TrimPrefix(filepath.ToSlash(filepath.Dir(path)), "../")
+			out = append(out, told{proof{room, f.Name.Name}, f.Doc.Text()})
 		}
 		return nil
 	})
@@ -173,24 +180,22 @@ func goTests(t *testing.T) map[int][]proof {
 	return out
 }
 
-// run runs, room by room, the tests that the page does not show yet.
-func run(t *testing.T, proofs map[int][]proof) map[string]string {
+// run runs, room by room, the tests that a page does not show yet.
+func run(t *testing.T, name string, list []proof) map[string]string {
 	t.Helper()
-	page, _ := os.ReadFile("PROOF.md") // none: all are new
+	page, _ := os.ReadFile(name) // none: all are new
 	rooms, results := map[string][]string{}, map[string]string{}
-	for _, list := range proofs {
-		for _, p := range list {
-			if bytes.Contains(page, []byte("`"+p.String()+"` | pass |")) {
-				results[p.String()] = "pass"
-				continue
-			}
-			rooms[p.room] = append(rooms[p.room], "^"+strings.ReplaceAll(regexp.QuoteMeta(p.test), "/", "$/^")+"$")
+	for _, p := range list {
+		if bytes.Contains(page, []byte("`"+p.String()+"` | pass |")) {
+			results[p.String()] = "pass"
+			continue
 		}
+		rooms[p.room] = append(rooms[p.room], "^"+strings.ReplaceAll(regexp.QuoteMeta(p.test), "/", "$/^")+"$")
 	}
 	for _, room := range slices.Sorted(maps.Keys(rooms)) {
 		slices.Sort(rooms[room])
 		tests := strings.Join(slices.Compact(rooms[room]), "|")
-		out, err := exec.Command("go", "test", "-json", "-count=1", "-run", tests, "candela/"+room).Output()
+		out, err := exec.Command("go", "test", "-json", "-count=1", "-timeout=30m", "-run", tests, "candela/"+room).Output()
 		if err != nil {
 			t.Errorf("%s: %v", room, err)
 		}
@@ -203,11 +208,9 @@ func run(t *testing.T, proofs map[int][]proof) map[string]string {
 			}
 		}
 	}
-	for n, list := range proofs {
-		for _, p := range list {
-			if results[p.String()] != "pass" {
-				t.Errorf("item %d: %s: %q", n, p, results[p.String()])
-			}
+	for _, p := range list {
+		if results[p.String()] != "pass" {
+			t.Errorf("%s: %q", p, results[p.String()])
 		}
 	}
 	return results
