@@ -72,7 +72,7 @@ func (a *authority) issue(t *testing.T, serial int64, ends time.Time, cert, key 
 }
 
 // TestT99_TransportIsSafe: old versions and suites fail, a new certificate is
-// taken up, a bad one is not, and data never crosses a network in the clear.
+// taken up, a bad one is not, and data never crosses a network in the clear (R41).
 func TestT99_TransportIsSafe(t *testing.T) {
 	dir, ca := t.TempDir(), newAuthority(t)
 	c := testConfig("embedded:" + t.TempDir())

@@ -437,6 +437,7 @@ func TestT21_LinksReachNoOtherChart(t *testing.T) {
 	s.wantsStatus(t, mine, 404, "GET", "Observation/ob", "")
 }
 
+// R32: a version is seen by whom sees both it and the current one.
 func TestT22_HistoryNeedsNowAndThen(t *testing.T) {
 	s := hospital(t)
 	secret := func(id, label string) string {
