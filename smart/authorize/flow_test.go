@@ -429,6 +429,13 @@ func TestLauncherPlaysTheEHR(t *testing.T) {
 	if got["patient"] != "p1" || got["encounter"] != "e1" || got["need_patient_banner"] != true {
 		t.Errorf("%v", got)
 	}
+	b.get("/auth/launcher?patient=p1")
+	_, values = b.fill("launch", "app", "app").location() // the box is not ticked
+	b.authorize("scope", "launch patient/*.rs", "launch", values.Get("launch"))
+	b.allow()
+	if got := b.post("/auth/token", exchange(b.codeOf())).json(t); got["need_patient_banner"] != false {
+		t.Errorf("%v", got)
+	}
 	if shut := h.browser().get("/auth/launcher?patient=p1"); !strings.Contains(shut.body, "<h1>Sign in") {
 		t.Error("the launcher shows patients to nobody in particular")
 	}

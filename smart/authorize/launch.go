@@ -202,6 +202,9 @@ func (s *Server) launchByUser(w http.ResponseWriter, r *http.Request) error {
 	if now == nil || !s.Config.Launcher {
 		return expired()
 	}
+	if !sent.Has("need_patient_banner") { // a box that is not ticked says nothing
+		sent.Set("need_patient_banner", "false")
+	}
 	handle, app, err := s.newLaunch(r, now.User, sent)
 	if err != nil {
 		return err
