@@ -143,6 +143,9 @@ type exchange struct {
 func (x *exchange) run() {
 	x.id = requestID(x.r.Header.Get("X-Request-Id"), x.NewID)
 	x.w.Header().Set("X-Request-Id", x.id)
+	// By Last-Modified alone a browser may keep an answer and show it again when the
+	// access to it has ended (RFC 9111 §4.2.2).
+	x.w.Header().Set("Cache-Control", "no-store")
 	if x.preflight() {
 		return
 	}

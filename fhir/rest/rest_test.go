@@ -83,6 +83,7 @@ func TestAnswerHeaders(t *testing.T) {
 	w := s.call("GET", "/fhir/Patient/1", "", "X-Request-Id: abc-1")
 	for name, want := range map[string]string{
 		"ETag": `W/"3"`, "Last-Modified": "Fri, 02 Jan 2026 03:04:05 GMT", "Content-Type": "application/fhir+json; charset=utf-8", "X-Request-Id": "abc-1",
+		"Cache-Control": "no-store",
 	} {
 		if got := w.Header().Get(name); got != want {
 			t.Errorf("%s is %q, want %q", name, got, want)
