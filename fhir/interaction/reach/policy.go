@@ -1,6 +1,10 @@
 package reach
 
-import "candela/fhir"
+import (
+	"strings"
+
+	"candela/fhir"
+)
 
 // policy is what an interaction needs before anything is looked at.
 type policy struct {
@@ -124,6 +128,9 @@ func (v View) has(typ string, n needs) error {
 			}
 			continue
 		}
+		if !n.whole && v.plain(typ, letter) {
+			continue
+		}
 		limit, err := v.Limit(typ, string(letter))
 		if err != nil {
 			return err
@@ -136,6 +143,20 @@ func (v View) has(typ string, n needs) error {
 }
 
 var errWhole = fhir.Errorf(403, fhir.CodeForbidden, "this operation is for callers to whom all resources of the type are in reach")
+
+// plain says that a rule allows the letter on a type and nothing is withheld,
+// which needs no look at what limits it.
+func (v View) plain(typ string, letter rune) bool {
+	if len(v.deny) > 0 {
+		return false
+	}
+	for i := range v.access {
+		if rule := &v.access[i]; rule.Filter == "" && on(rule, typ) && strings.ContainsRune(rule.Letters, letter) {
+			return true
+		}
+	}
+	return false
+}
 
 // somewhere says whether the letter is allowed on any type at all.
 func (v View) somewhere(letter string) bool {

@@ -2,6 +2,7 @@ package reach
 
 import (
 	"slices"
+	"strings"
 
 	"candela/store"
 )
@@ -37,12 +38,72 @@ func (v View) Narrow(q *store.Query, letters string) error {
 	}
 	switch {
 	case !limited:
+	case len(limits) == 1 && v.sure(q.Types[0], q.Where, limits[0]):
 	case len(limits) == 1:
 		q.Where = Both(q.Where, limits[0])
 	default:
 		q.Where = Both(q.Where, eachType(q.Types, limits))
 	}
 	return nil
+}
+
+// sure says that what meets where lies in the compartment that limit asks for
+// anyhow, since it asks for the same patient by one of the parameters of the
+// compartment, or by a part of one: the store need not look twice.
+func (v View) sure(typ string, where, limit store.Expr) bool {
+	all, ok := limit.(store.Or)
+	if !ok {
+		all = store.Or{limit}
+	}
+	parts, ok := where.(store.And)
+	if !ok {
+		parts = store.And{where}
+	}
+	for _, one := range parts {
+		asked, ok := one.(store.Test)
+		if !ok || asked.Cond.How != store.Is || asked.Cond.Space != "Patient" || asked.Cond.Name == "" {
+			continue
+		}
+		for _, x := range all {
+			t, ok := x.(store.Test)
+			if !ok || t.Cond.How != store.Is || t.Cond.Space != asked.Cond.Space || t.Cond.Name != asked.Cond.Name || t.Cond.Text != "" {
+				continue
+			}
+			if t.Param == asked.Param || v.part(typ, asked.Param, t.Param) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+const toPatients = ".where(resolve() is Patient)"
+
+// part says that a parameter takes its values from where another takes them, or
+// only the patients of these ("patient" of "subject").
+func (v View) part(typ, param, of string) bool {
+	a, ok := v.search.Param(typ, param)
+	b, also := v.search.Param(typ, of)
+	if !ok || !also {
+		return false
+	}
+	wider := places(typ, b.Expression)
+	for _, place := range places(typ, a.Expression) {
+		if !slices.Contains(wider, place) && !slices.Contains(wider, strings.TrimSuffix(place, toPatients)) {
+			return false
+		}
+	}
+	return true
+}
+
+// places are the parts of an expression that are about a type.
+func places(typ, expression string) (out []string) {
+	for one := range strings.SplitSeq(expression, "|") {
+		if one = strings.TrimSpace(one); strings.HasPrefix(one, typ+".") {
+			out = append(out, one)
+		}
+	}
+	return out
 }
 
 // eachType holds for resources of one of the types that meet its limit.
