@@ -73,6 +73,8 @@ func TestR35_Consents(t *testing.T) {
 		{"deny but a class by code", "oa", []string{`"type":"deny","provision":[{"type":"permit",` + observations + `,"code":[` + coded("k1") + `]}]`}},
 		{"deny but a class less a label", "oa", []string{`"type":"deny","provision":[{"type":"permit",` + observations + `,"provision":[{"type":"deny",` + restricted + `}]}]`}},
 		{"deny a class but a label", "a ra ca", []string{`"type":"permit","provision":[{"type":"deny",` + observations + `,"provision":[{"type":"permit",` + restricted + `}]}]`}},
+		{"a denial within a permission within a permission", "a ca", []string{`"type":"permit","provision":[{"type":"permit","provision":[{"type":"deny",` + observations + `}]}]`}},
+		{"a denial of another class within a class", "a ra ca", []string{`"type":"permit","provision":[{"type":"deny",` + observations + `,"provision":[{"type":"permit",` + restricted + `,"provision":[{"type":"deny","class":[{"system":"http://hl7.org/fhir/resource-types","code":"Condition"}]}]}]}]`}},
 		{"deny but a time that is not understood", "", []string{`"type":"deny","provision":[{"type":"permit","dataPeriod":{"start":"2020"}}]`}},
 		{"deny a time that is not understood", "", []string{`"type":"permit","provision":[{"type":"deny",` + observations + `,"dataPeriod":{"start":"2020"}}]`}},
 		{"deny me", "", []string{`"type":"permit","provision":[{"type":"deny",` + byRuth + `}]`}},
@@ -144,10 +146,18 @@ func TestR28_UnreadableConsent(t *testing.T) {
 		"an unknown base rule": {"OPTIN", "HIPAA-Auth", "b ob"},
 		"OPTOUT":               {"OPTIN", "OPTOUT", "b ob"},
 		"research":             {"patient-privacy", "research", "a b oa ob ra ca"},
+		"nobody's":             {`"patient":{"reference":"Patient/a"},`, "", "a b oa ob ra ca"},
+		"another server's":     {`"Patient/a"`, `"https://elsewhere.example/fhir/Patient/a"`, "a b oa ob ra ca"},
 		"a draft":              {`"status":"active"`, `"status":"draft"`, "a b oa ob ra ca"},
+		"about research":       {`"patient-privacy"}]}`, `"research"}]},"policyRule":{"coding":[{"code":"OPTOUT"}]}`, "a b oa ob ra ca"},
+		"about nothing":        {`"scope":{"coding":[{"code":"patient-privacy"}]}`, `"scope":{"text":"x"},"policyRule":{"coding":[{"code":"OPTOUT"}]}`, "b ob"},
 	} {
 		s := open(t)
-		s.store1(strings.Replace(consentOf("c", "a", `"period":{"start":"2020"}`, ""), c.edit, c.to, 1))
+		body := strings.Replace(consentOf("c", "a", `"period":{"start":"2020"}`, ""), c.edit, c.to, 1)
+		if strings.Count(body, "policyRule") == 2 {
+			body = strings.Replace(body, `,"policyRule":{"coding":[{"code":"OPTIN"}]}`, "", 1)
+		}
+		s.store1(body)
 		if got := s.sees(s.token("ruth", "user/*.rs", "")); got != c.want {
 			t.Errorf("%s: sees %q, want %q", name, got, c.want)
 		}

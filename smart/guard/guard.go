@@ -53,7 +53,8 @@ type Config struct {
 
 	// Clearance is the highest confidentiality (U L M N R V) that a role may see:
 	// the name of a role of smart/account, or "" for backend services. A role that
-	// is not named may see N.
+	// is not named may see N. Only from V nothing is withheld at all, which is what
+	// operations on everything ask for, and creating by PUT.
 	Clearance map[string]string
 	// Relabel says who may change security labels, owner's tags and whose a
 	// resource is: role is "" for backend services. nil: privacy officers.
@@ -102,7 +103,7 @@ func New(c Config) (*Guard, error) {
 		c.Clearance = map[string]string{account.Practitioner: "R", account.PrivacyOfficer: "R", account.Patient: "R"}
 	}
 	for role, code := range c.Clearance {
-		if code == "" || !strings.Contains(levels, code) {
+		if len(code) != 1 || !strings.Contains(levels, code) {
 			return nil, fmt.Errorf("smart/guard: the clearance of %q is none of %s", role, levels)
 		}
 	}

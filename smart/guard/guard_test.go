@@ -11,6 +11,7 @@ import (
 
 	"candela/fhir"
 	"candela/smart/account"
+	"candela/smart/client"
 	"candela/smart/guard"
 	"candela/smart/token"
 )
@@ -71,6 +72,21 @@ func TestT2_MissingContextIs403(t *testing.T) {
 		if _, err := s.Caller(request(s.backend(c), "Observation")); statusOf(err) != 403 {
 			t.Errorf("a service with %s: %v", c, err)
 		}
+	}
+}
+
+// A service that is not registered as one any more has nothing.
+func TestR24_ServiceLosesItsGrant(t *testing.T) {
+	s := open(t)
+	bearer := s.backend("system/*.rs")
+	c, err := s.clients.Get(t.Context(), "service")
+	s.must(err)
+	c.Grants, c.Redirects = []string{client.GrantCode}, []string{redirect}
+	c.Scopes = []string{"patient/*.rs"}
+	_, err = s.clients.Put(t.Context(), c)
+	s.must(err)
+	if status, _ := s.refusalOf(request(bearer, "Patient")); status != 403 {
+		t.Errorf("%d", status)
 	}
 }
 
@@ -180,14 +196,14 @@ func TestR52_TroubleIs503(t *testing.T) {
 // R34: labels above the clearance, and labels that are none, are withheld.
 func TestR34_Clearance(t *testing.T) {
 	s := open(t, func(c *guard.Config) { c.Clearance = map[string]string{account.Practitioner: "V", "": "U"} })
-	if got := s.sees(s.token("ruth", "user/*.rs", "")); got != "a b oa ob ra va ca" {
+	if got := s.sees(s.token("ruth", "user/*.rs", "")); got != "a b oa ob ra va xa ca" {
 		t.Errorf("V: %q", got)
 	}
 	if got := s.sees(s.token("ann", "patient/*.rs", "a")); got != "a oa ca" {
 		t.Errorf("N by default: %q", got)
 	}
 	for _, bad := range []string{"", "Z", "NR"} {
-		if _, err := guard.New(guard.Config{Base: base, Store: s.store, Search: s.Search, Tokens: s.tokens, Scopes: s.Scopes, Accounts: s.accounts, Clients: s.clients, Clearance: map[string]string{"x": bad}}); err == nil && bad != "NR" {
+		if _, err := guard.New(guard.Config{Base: base, Store: s.store, Search: s.Search, Tokens: s.tokens, Scopes: s.Scopes, Accounts: s.accounts, Clients: s.clients, Clearance: map[string]string{"x": bad}}); err == nil {
 			t.Errorf("a clearance of %q", bad)
 		}
 	}

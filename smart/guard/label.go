@@ -14,16 +14,16 @@ const (
 )
 
 // labels are the rules that withhold what is more confidential than a clearance,
-// and what has a code of confidentiality that is none.
+// and what has a code of confidentiality that is none. From the highest clearance
+// nothing is withheld: some things are for those only who may reach everything.
 func labels(clearance string) fhir.Access {
 	at := strings.Index(levels, clearance)
+	if at == len(levels)-1 {
+		return nil
+	}
 	all, above := tokens(levels), tokens(levels[at+1:])
 	unknown := "_security=" + url.QueryEscape(confidentiality+"|") + "&" + url.QueryEscape("_security:not") + "=" + url.QueryEscape(strings.Join(all, ","))
-	out := fhir.Access{{Type: "*", Filter: unknown}}
-	if len(above) > 0 {
-		out = append(out, fhir.Rule{Type: "*", Filter: "_security=" + url.QueryEscape(strings.Join(above, ","))})
-	}
-	return out
+	return fhir.Access{{Type: "*", Filter: unknown}, {Type: "*", Filter: "_security=" + url.QueryEscape(strings.Join(above, ","))}}
 }
 
 func tokens(codes string) []string {

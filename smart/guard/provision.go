@@ -213,9 +213,6 @@ func (a *asker) taken(p *provision, within box, patient string) (fhir.Access, er
 	var free []box
 	for i := range p.nested {
 		n := &p.nested[i]
-		if n.deny == p.deny && !p.deny {
-			continue // it permits what is permitted
-		}
 		meets, err := a.meets(n)
 		if err != nil {
 			return nil, err

@@ -104,6 +104,9 @@ func (g *Guard) find(ctx context.Context, info *token.Info, foreign bool) (right
 	set, _ := g.Scopes.Parse(info.Scope)
 	var have rights
 	var err error
+	if (grant.User != "" && !foreign || grant.FHIRUser.Type != "") && slices.Contains(set.Levels(), scope.System) {
+		return rights{}, fhir.Errorf(http.StatusForbidden, fhir.CodeForbidden, "a user's token has no system/ scopes")
+	}
 	if foreign {
 		have = g.foreigner(grant)
 	} else if have, err = g.subject(ctx, grant, set); err != nil {
@@ -148,9 +151,6 @@ func (g *Guard) subject(ctx context.Context, grant *token.Grant, set scope.Set) 
 	}
 	if grant.User == "" {
 		return g.service(app, set)
-	}
-	if slices.Contains(set.Levels(), scope.System) {
-		return rights{}, fhir.Errorf(http.StatusForbidden, fhir.CodeForbidden, "a user's token has no system/ scopes")
 	}
 	user, err := g.Accounts.Active(ctx, grant.User)
 	if errors.Is(err, store.ErrNotFound) {
