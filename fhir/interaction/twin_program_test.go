@@ -176,10 +176,13 @@ func criteria(d dice) string {
 
 // query is a search that tries to learn from what is out of view.
 func query(d dice) string {
+	if d.roll(8, "contained") == 0 {
+		return "Practitioner?" + criteria(d) + "&_contained=" + pick(d, "contained", "true", "both") + "&_containedType=" + pick(d, "as", "container", "contained") + pick(d, "cut", "", "&_count=1", "&_summary=count", "&_total=accurate")
+	}
 	typ := pick(d, "searched", "Observation", "Observation", "Patient", typed(d))
 	ask := map[string][]string{
 		"Observation": {"code=k1", "status=final", "status=preliminary", "subject=Patient/b", "subject=Patient/a", "patient.family=Smith", "subject:Patient.identifier=X2", "patient.birthdate=gt1953",
-			"has-member.code=k1", "has-member.value-quantity=gt3", "_has:Observation:has-member:code=k2", "_has:Provenance:target:_id=h1", "_list=h1", "_list=v1", "encounter.identifier=X3", "performer:RelatedPerson.identifier=X1",
+			"has-member.code=k1", "has-member.value-quantity=gt3", "_has:Observation:has-member:code=k2", "_has:Provenance:target:_id=h1", "_list=h1", "_list=v1", "encounter.identifier=X3", "has-member.encounter.identifier=X1", "_type=Observation", "performer:RelatedPerson.identifier=X1",
 			"_filter=" + "code%20eq%20k1", "_filter=patient.family%20eq%20Smith", "value-quantity=gt4", "category=vital-signs", "_security=R", "code:not=k1", "has-member=Observation/h1", "subject:missing=true", "has-member:missing=false"},
 		"Patient": {"family=Smith", "family=Ann", "_has:Observation:subject:code=k1", "_has:Observation:patient:value-quantity=gt5", "_has:Group:member:_id=h1", "_has:Encounter:patient:_has:Observation:encounter:code=k1", "birthdate=gt1952", "general-practitioner=Practitioner/v1"},
 	}[typ]

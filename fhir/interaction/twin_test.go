@@ -239,7 +239,7 @@ func (x thing) json() string {
 			ref("encounter", x.first("Encounter")) + fmt.Sprintf(`,"effectiveDateTime":"2020-01-%02d","valueQuantity":{"value":%d,"unit":"mg","system":"http://unitsofmeasure.org","code":"mg"}`, 1+x.value%28, x.value) +
 			refs("performer", x.first("Practitioner"), x.first("RelatedPerson")) + refs("hasMember", x.first("Observation"))
 	case "Condition":
-		out += identifier + code + ref("subject", x.subject) + ref("encounter", x.first("Encounter"))
+		out += `,"contained":[{"resourceType":"Practitioner","id":"p"` + identifier + `}],"asserter":{"reference":"#p"}` + identifier + code + ref("subject", x.subject) + ref("encounter", x.first("Encounter"))
 	case "Encounter":
 		out += identifier + `,"status":"finished","class":{"code":"AMB"}` + ref("subject", x.subject)
 	case "RelatedPerson":
