@@ -1,7 +1,6 @@
 package app_test
 
 import (
-	"context"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -11,10 +10,6 @@ import (
 	"sync"
 	"testing"
 	"time"
-
-	"go.mongodb.org/mongo-driver/v2/bson"
-	"go.mongodb.org/mongo-driver/v2/mongo"
-	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
 	"candela/cmd/app"
 	"candela/fhir"
@@ -31,7 +26,7 @@ var operators = []string{"$gt", "$ne", "$where", "$regex", "$function", "$expr",
 func TestT60_NoOperatorReachesTheDatabase(t *testing.T) {
 	uri := mongotest.URI(t)
 	s := start(t, uri)
-	profile := profiled(t, uri)
+	profile := mongotest.Profile(t, uri)
 	const canary = "kanarie60"
 	send := func(op string) {
 		sendAll(t, s, func(name string) string { return name + "[" + op + "]" }, op)
@@ -39,11 +34,12 @@ func TestT60_NoOperatorReachesTheDatabase(t *testing.T) {
 		sendAll(t, s, func(name string) string { return op + "." + name }, canary)
 	}
 	send("harmless")
-	usual, _ := profile()
+	usual := dollars(profile())
 	for _, op := range operators {
 		send(op)
 	}
-	seen, keys := profile()
+	keys := profile()
+	seen := dollars(keys)
 	for op := range seen {
 		if !usual[op] {
 			t.Errorf("the database was told %s", op)
@@ -96,64 +92,15 @@ func sendAll(t *testing.T, s *app.Server, name func(string) string, value string
 	}
 }
 
-// profiled has a database keep every command, and gives a function that reads
-// which operators they had so far, and all their names.
-func profiled(t *testing.T, uri string) func() (operators, names map[string]bool) {
-	t.Helper()
-	ctx := context.Background()
-	client, err := mongo.Connect(options.Client().ApplyURI(uri))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = client.Disconnect(ctx) })
-	at, err := url.Parse(uri)
-	if err != nil {
-		t.Fatal(err)
-	}
-	db := client.Database(strings.Trim(at.Path, "/"))
-	if err := db.CreateCollection(ctx, "system.profile", options.CreateCollection().SetCapped(true).SetSizeInBytes(256<<20)); err != nil {
-		t.Fatal(err)
-	}
-	if err := db.RunCommand(ctx, bson.D{{Key: "profile", Value: 2}}).Err(); err != nil {
-		t.Fatal(err)
-	}
-	return func() (operators, names map[string]bool) {
-		operators, names = map[string]bool{}, map[string]bool{}
-		found, err := db.Collection("system.profile").Find(ctx, bson.D{{Key: "ns", Value: bson.D{{Key: "$not", Value: bson.Regex{Pattern: `system\.profile$`}}}}})
-		if err != nil {
-			t.Fatal(err)
-		}
-		for found.Next(ctx) {
-			command, ok := found.Current.Lookup("command").DocumentOK()
-			if !ok || found.Current.Lookup("command", "$truncated").Type != 0 {
-				t.Errorf("a command was not kept whole: %.300s", found.Current)
-			}
-			namesOf(command, names)
-		}
-		if err := found.Err(); err != nil {
-			t.Fatal(err)
-		}
-		for name := range names {
-			if strings.HasPrefix(name, "$") {
-				operators[name] = true
-			}
-		}
-		return operators, names
-	}
-}
-
-// namesOf adds all names within a document.
-func namesOf(doc bson.Raw, names map[string]bool) {
-	elements, _ := doc.Elements() // the driver has read it
-	for _, e := range elements {
-		names[e.Key()] = true
-		if inner, ok := e.Value().DocumentOK(); ok {
-			namesOf(inner, names)
-		}
-		if list, ok := e.Value().ArrayOK(); ok {
-			namesOf(bson.Raw(list), names)
+// dollars are the operators among names.
+func dollars(names map[string]bool) map[string]bool {
+	out := map[string]bool{}
+	for name := range names {
+		if strings.HasPrefix(name, "$") {
+			out[name] = true
 		}
 	}
+	return out
 }
 
 // TestT81_ConditionalReferencesInNumbers: hundreds of transactions at once, all of
