@@ -122,7 +122,7 @@ func (s *Server) handler() (http.Handler, error) {
 	c := s.Config
 	caller, origin := anyone, c.allows
 	if s.smart != nil {
-		caller, origin = s.smart.caller, s.smart.origin
+		caller, origin = s.smart.guard.Caller, s.smart.origin
 	}
 	fhirHandler, err := rest.New(rest.Config{
 		Doer: s.Door, Base: s.Base, NewID: newID, Log: c.Log, Observe: s.metrics.observe, Timeout: c.Timeout,
@@ -132,9 +132,6 @@ func (s *Server) handler() (http.Handler, error) {
 	})
 	if err != nil {
 		return nil, err
-	}
-	if s.smart != nil {
-		fhirHandler = challenged(fhirHandler)
 	}
 	return paced(newLimiter(c.Rate, c.Now).limited(c.direct(s.route(fhirHandler))), c.Timeout), nil
 }

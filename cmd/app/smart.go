@@ -2,13 +2,11 @@ package app
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"net/http"
 	"net/url"
 	"os"
-	"slices"
 	"strings"
 	"time"
 
@@ -16,13 +14,12 @@ import (
 
 	"candela/conformance"
 	"candela/fhir"
-	"candela/fhir/r4"
+	"candela/fhir/search"
 	"candela/smart/account"
 	"candela/smart/authorize"
 	"candela/smart/authorize/directory"
 	"candela/smart/egress"
-	"candela/smart/scope"
-	"candela/smart/token"
+	"candela/smart/guard"
 	"candela/store"
 )
 
@@ -41,9 +38,8 @@ type Smart struct {
 type secured struct {
 	*Registers
 	*authorize.Server
-	policies scope.Context // the tables of types
-	base     string
-	path     string // URL path of the base
+	guard *guard.Guard
+	base  string
 }
 
 // smart opens them; nil with --auth off.
@@ -56,16 +52,16 @@ func (a *App) smart() (*secured, error) {
 	if err != nil {
 		return nil, err
 	}
-	x := &secured{policies: tables(a.spec), base: c.baseURL()}
-	if u, err := url.Parse(x.base); err == nil {
-		x.path = u.Path
-	}
+	x := &secured{base: c.baseURL()}
 	if x.Registers, err = newRegisters(a.Store, a.Search, c, secret); err != nil {
+		return nil, err
+	}
+	if err := x.guarded(a); err != nil {
 		return nil, err
 	}
 	setup := authorize.Config{
 		Base: x.base, Site: c.Smart.Site, KV: a.Store, Secret: secret, Clients: x.Clients, Tokens: x.Tokens, Scopes: x.Scopes, Accounts: x.Accounts,
-		Directory: directory.Directory{Door: a.Door, Base: x.base, NewID: c.newID()}, Caller: x.userCaller,
+		Directory: directory.Directory{Door: a.Door, Base: x.base, NewID: c.newID()}, Caller: x.guard.Of,
 		Frames: c.Smart.Frames, Register: c.Smart.Register, Launcher: c.Smart.Launcher, Now: c.Now, Log: c.Log,
 	}
 	if a.Audit != nil {
@@ -82,13 +78,38 @@ func (a *App) smart() (*secured, error) {
 	return x, err
 }
 
+// guarded puts the guard before the API: nobody from outside gets to the engine
+// but as the caller that it makes of their token.
+func (x *secured) guarded(a *App) (err error) {
+	c := guard.Config{
+		Base: x.base, Store: a.Store, Search: criteria{a.Search}, Now: a.Config.Now,
+		Tokens: x.Tokens, Scopes: x.Scopes, Accounts: x.Accounts, Clients: x.Clients,
+	}
+	if a.Audit != nil {
+		c.Record = a.Audit
+	}
+	x.guard, err = guard.New(c)
+	return err
+}
+
+// criteria are the search parameters as the guard asks for them.
+type criteria struct{ *search.Registry }
+
+// HasParam says whether a type can be searched by a parameter.
+func (c criteria) HasParam(typ, code string) bool { return vocabulary(c).HasParam(typ, code) }
+
+// Criteria is the query of a search.
+func (c criteria) Criteria(typ, query string) (store.Query, error) {
+	return c.Registry.Criteria(typ, query, search.Options{})
+}
+
 // calls is the guard of all that the server calls for clients and users.
 func (c Config) calls() (*egress.Guard, error) {
-	guard, err := egress.New(egress.Config{Allow: c.Smart.Egress, Loopback: c.loopbackOnly()})
+	out, err := egress.New(egress.Config{Allow: c.Smart.Egress, Loopback: c.loopbackOnly()})
 	if err != nil {
 		return nil, wrong("egress", "%v", err)
 	}
-	return guard, nil
+	return out, nil
 }
 
 // loopbackOnly says whether only this machine reaches the server: then it may call
@@ -97,17 +118,6 @@ func (c Config) loopbackOnly() bool {
 	host, _, err := net.SplitHostPort(c.Listen)
 	base, baseErr := url.Parse(c.baseURL())
 	return err == nil && baseErr == nil && loopback(host) && loopback(base.Hostname())
-}
-
-// tables are how types lie to patients.
-func tables(spec *r4.Spec) scope.Context {
-	is := func(of ...r4.Belonging) func(string) bool {
-		return func(typ string) bool {
-			o, ok := spec.Ownership(typ)
-			return ok && slices.Contains(of, o.Belonging)
-		}
-	}
-	return scope.Context{Types: spec.Resources(), Member: is(r4.Owned, r4.Through), Shared: is(r4.Shared)}
 }
 
 func (c Config) brands() ([]byte, error) {
@@ -158,86 +168,6 @@ func (x *secured) provider(c Config) (*account.Provider, error) {
 	return out, nil
 }
 
-// userCaller is a user who chooses, with all that the user may see.
-func (x *secured) userCaller(_ context.Context, u account.User) (fhir.Caller, error) {
-	access, err := x.Accounts.Policy(u, x.policies)
-	if err != nil {
-		return fhir.Caller{}, err
-	}
-	return fhir.Caller{Name: u.Name, User: u.FHIRUser, Access: access}, nil
-}
-
-// caller is who sends a request to the API: the bearer of a token of ours, with
-// what its scopes and its user's policy both allow. The server's description is
-// for everybody.
-func (x *secured) caller(r *http.Request) (fhir.Caller, error) {
-	anybody, err := anyone(r)
-	if err != nil {
-		return fhir.Caller{}, err
-	}
-	if r.URL.Path == x.path+"/metadata" && (r.Method == http.MethodGet || r.Method == http.MethodHead) {
-		anybody.Access = nil
-		return anybody, nil
-	}
-	text, err := token.Bearer(r.Header)
-	if err != nil {
-		return fhir.Caller{}, refusedBearer(err)
-	}
-	info, err := x.Tokens.Check(r.Context(), text)
-	if err != nil {
-		return fhir.Caller{}, refusedBearer(err)
-	}
-	return x.bearer(r.Context(), &info, anybody.Address)
-}
-
-func (x *secured) bearer(ctx context.Context, info *token.Info, address string) (fhir.Caller, error) {
-	g := &info.Grant
-	out := fhir.Caller{Name: g.Client, Client: g.Client, User: g.FHIRUser, Token: info.JTI, Address: address}
-	context := x.policies
-	context.User, context.Policy = g.FHIRUser, fhir.Full()
-	if g.Patient != "" {
-		out.Patient = fhir.Reference{Type: "Patient", ID: g.Patient}
-		context.Patient = out.Patient
-	}
-	c, err := x.Clients.Get(ctx, g.Client)
-	if err == nil && c.Disabled {
-		err = store.ErrNotFound
-	}
-	if err != nil {
-		return fhir.Caller{}, refusedBearer(err)
-	}
-	if g.User != "" {
-		u, err := x.Accounts.Active(ctx, g.User)
-		if err != nil {
-			return fhir.Caller{}, refusedBearer(err)
-		}
-		out.Name = u.Name
-		if context.Policy, err = x.Accounts.Policy(u, x.policies); err != nil {
-			return fhir.Caller{}, err
-		}
-	}
-	set, refused := x.Scopes.Parse(info.Scope)
-	if len(refused) > 0 { // was granted, and is no scope any more
-		return fhir.Caller{}, fhir.Errorf(http.StatusForbidden, fhir.CodeForbidden, "the token has a scope that is not known any more")
-	}
-	out.Access, err = set.Access(context)
-	return out, err
-}
-
-// refusedBearer is the API's answer to a token that is not good: 401, or 503 for
-// trouble of the moment.
-func refusedBearer(err error) error {
-	var wrong *token.Error
-	switch {
-	case errors.As(err, &wrong):
-		return fhir.Errorf(wrong.Status, fhir.CodeLogin, "%s", wrong.Description)
-	case errors.Is(err, store.ErrNotFound):
-		return fhir.Errorf(http.StatusUnauthorized, fhir.CodeLogin, "the token is not good any more")
-	}
-	return &fhir.Error{Status: http.StatusServiceUnavailable, Cause: err,
-		Issues: []fhir.Issue{{Severity: fhir.SevError, Code: fhir.CodeTransient, Diagnostics: "the token cannot be checked for the moment"}}}
-}
-
 // origin says whether pages of an origin may use the API.
 func (x *secured) origin(origin string) bool {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
@@ -245,31 +175,6 @@ func (x *secured) origin(origin string) bool {
 	ok, err := x.Clients.Origin(ctx, origin)
 	return err == nil && ok
 }
-
-// challenged adds to each 401 how to come in (RFC 6750 §3).
-func challenged(api http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { api.ServeHTTP(challenger{w, r}, r) })
-}
-
-type challenger struct {
-	http.ResponseWriter
-	request *http.Request
-}
-
-// WriteHeader begins the answer.
-func (c challenger) WriteHeader(status int) {
-	if status == http.StatusUnauthorized {
-		challenge := `Bearer realm="fhir"`
-		if c.request.Header.Get("Authorization") != "" {
-			challenge += `, error="invalid_token"`
-		}
-		c.Header().Set("WWW-Authenticate", challenge)
-	}
-	c.ResponseWriter.WriteHeader(status)
-}
-
-// Unwrap is for http.ResponseController.
-func (c challenger) Unwrap() http.ResponseWriter { return c.ResponseWriter }
 
 // recorded is what the audit keeps of an event at the authorization server.
 func recorded(e authorize.Event) fhir.Event {

@@ -163,7 +163,7 @@ func TestSMARTAgainstAWholeServer(t *testing.T) {
 				t.Errorf("%s without a token: %d", path, v.last.StatusCode)
 			}
 		}
-		if v.do(http.MethodGet, h.Base+"/Patient/a", nil); v.last.Header.Get("WWW-Authenticate") != `Bearer realm="fhir"` {
+		if v.do(http.MethodGet, h.Base+"/Patient/a", nil); v.last.Header.Get("WWW-Authenticate") != `Bearer realm="`+h.Base+`"` {
 			t.Errorf("challenge %q", v.last.Header.Get("WWW-Authenticate"))
 		}
 		v.begin("openid fhirUser launch/patient patient/Patient.rs patient/Observation.rs offline_access")
