@@ -75,6 +75,7 @@ func TestR35_Consents(t *testing.T) {
 		{"deny a class but a label", "a ra ca", []string{`"type":"permit","provision":[{"type":"deny",` + observations + `,"provision":[{"type":"permit",` + restricted + `}]}]`}},
 		{"a denial within a permission within a permission", "a ca", []string{`"type":"permit","provision":[{"type":"permit","provision":[{"type":"deny",` + observations + `}]}]`}},
 		{"a denial of another class within a class", "a ra ca", []string{`"type":"permit","provision":[{"type":"deny",` + observations + `,"provision":[{"type":"permit",` + restricted + `,"provision":[{"type":"deny","class":[{"system":"http://hl7.org/fhir/resource-types","code":"Condition"}]}]}]}]`}},
+		{"one thing of another class", all, []string{`"type":"permit","provision":[{"type":"deny",` + observations + `,"data":[{"meaning":"instance","reference":{"reference":"Condition/ca"}}],"provision":[{"type":"permit",` + observations + `}]}]`}},
 		{"deny but a time that is not understood", "", []string{`"type":"deny","provision":[{"type":"permit","dataPeriod":{"start":"2020"}}]`}},
 		{"deny a time that is not understood", "", []string{`"type":"permit","provision":[{"type":"deny",` + observations + `,"dataPeriod":{"start":"2020"}}]`}},
 		{"deny me", "", []string{`"type":"permit","provision":[{"type":"deny",` + byRuth + `}]`}},
@@ -136,6 +137,17 @@ func insert(seen []string) []string {
 		}
 	}
 	return out
+}
+
+// A user that is a role is denied as the practitioner and the organization of it.
+func TestR35_RolesStandForTheirPeople(t *testing.T) {
+	for actor, want := range map[string]string{byClinic: "b ob", byRuth: "b ob", byNina: "a b oa ob ra ca", strings.Replace(byRuth, "Practitioner/r", "PractitionerRole/role", 1): "b ob"} {
+		s := open(t)
+		s.store1(consentOf("c", "a", `"type":"permit","provision":[{"type":"deny",`+actor+`}]`, ""))
+		if got := s.sees(s.token("rita", "user/*.rs", "")); got != want {
+			t.Errorf("deny %s: %q, want %q", actor, got, want)
+		}
+	}
 }
 
 // What cannot be read withholds everything; what is no consent about privacy, or

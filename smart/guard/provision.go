@@ -244,9 +244,13 @@ func (b box) narrowed(p *provision) box {
 			out.types = slices.DeleteFunc(slices.Clone(p.classes), func(t string) bool { return !slices.Contains(b.types, t) })
 		}
 	}
-	for _, one := range p.things {
-		if b.types == nil || slices.Contains(b.types, one.Type) {
-			out.types = append(slices.Clone(out.types), one.Type)
+	if len(p.things) > 0 {
+		among := out.types
+		out.types = []string{}
+		for _, one := range p.things {
+			if among == nil || slices.Contains(among, one.Type) {
+				out.types = append(out.types, one.Type)
+			}
 		}
 	}
 	for param, values := range map[string][]string{"code": p.codes, "_security": p.security, "_id": idsOf(p.things)} {

@@ -168,6 +168,7 @@ func (s *site) people() {
 	for _, u := range []account.User{
 		{Name: "ann", Display: "Ann", Role: account.Patient, FHIRUser: fhir.ParseReference("Patient/a")},
 		{Name: "ruth", Display: "Ruth", Role: account.Practitioner, FHIRUser: fhir.ParseReference("Practitioner/r")},
+		{Name: "rita", Display: "Rita", Role: account.Practitioner, FHIRUser: fhir.ParseReference("PractitionerRole/role")},
 		{Name: "nina", Display: "Nina", Role: account.Nurse, FHIRUser: fhir.ParseReference("Practitioner/n")},
 		{Name: "otto", Display: "Otto", Role: account.PrivacyOfficer, FHIRUser: fhir.ParseReference("Practitioner/o")},
 		{Name: "fred", Display: "Fred", Role: account.FrontDesk, FHIRUser: fhir.ParseReference("Practitioner/f")},
