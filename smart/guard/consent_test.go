@@ -159,6 +159,7 @@ func TestR28_UnreadableConsent(t *testing.T) {
 		"OPTOUT":               {"OPTIN", "OPTOUT", "b ob"},
 		"research":             {"patient-privacy", "research", "a b oa ob ra ca"},
 		"nobody's":             {`"patient":{"reference":"Patient/a"},`, "", "a b oa ob ra ca"},
+		"a group's":            {`"Patient/a"`, `"Group/a"`, "a b oa ob ra ca"},
 		"another server's":     {`"Patient/a"`, `"https://elsewhere.example/fhir/Patient/a"`, "a b oa ob ra ca"},
 		"a draft":              {`"status":"active"`, `"status":"draft"`, "a b oa ob ra ca"},
 		"about research":       {`"patient-privacy"}]}`, `"research"}]},"policyRule":{"coding":[{"code":"OPTOUT"}]}`, "a b oa ob ra ca"},

@@ -142,6 +142,39 @@ func TestT56_TokensThatAreNot(t *testing.T) {
 	}
 }
 
+// A user who is shut out by somebody who cannot end tokens is out all the same.
+func TestT104_WithoutTheTokensHelp(t *testing.T) {
+	s := open(t)
+	bearer := s.token("ann", "patient/*.rs", "a")
+	u, err := s.accounts.Get(t.Context(), "ann")
+	s.must(err)
+	elsewhere, err := account.Open(account.Config{KV: s.store, Secret: s.accounts.Secret, Scopes: s.Scopes, Now: s.clock.Now, Hash: s.accounts.Hash})
+	s.must(err)
+	s.must(elsewhere.Disable(t.Context(), u.Name))
+	if status, _ := s.refusalOf(request(bearer, "Patient/a")); status != 401 {
+		t.Errorf("%d", status)
+	}
+}
+
+func TestNewChecksItsConfiguration(t *testing.T) {
+	s := open(t)
+	good := s.Config
+	for name, change := range map[string]func(*guard.Config){
+		"no store": func(c *guard.Config) { c.Store = nil }, "no parameters": func(c *guard.Config) { c.Search = nil }, "no tokens": func(c *guard.Config) { c.Tokens = nil }, "no scopes": func(c *guard.Config) { c.Scopes = nil },
+		"no accounts": func(c *guard.Config) { c.Accounts = nil }, "no clients": func(c *guard.Config) { c.Clients = nil }, "a relative base": func(c *guard.Config) { c.Base = "/fhir" }, "no base": func(c *guard.Config) { c.Base = "" },
+	} {
+		c := good
+		change(&c)
+		if g, err := guard.New(c); err == nil || g != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	good.Now = nil
+	if _, err := guard.New(good); err != nil {
+		t.Error(err)
+	}
+}
+
 // T104, T108: who is shut out, or may less, is so within a second.
 func TestT104_ShutOutWithinASecond(t *testing.T) {
 	s := open(t)
@@ -190,6 +223,13 @@ func TestR52_TroubleIs503(t *testing.T) {
 	s.store.history.Store(true)
 	if status, _ := s.refusalOf(request(bearer, "Patient/a")); status != 503 {
 		t.Errorf("T27: consents cannot be read: %d", status)
+	}
+	s.store.history.Store(false)
+	s.store1(consentOf("c", "a", `"type":"permit","provision":[{"type":"deny",`+byClinic+`}]`, ""))
+	ruth := s.token("ruth", "user/*.rs", "")
+	s.store.roles.Store(true)
+	if status, _ := s.refusalOf(request(ruth, "Patient/a")); status != 503 {
+		t.Errorf("T27: whom the caller stands for cannot be read: %d", status)
 	}
 }
 

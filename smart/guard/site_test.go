@@ -72,7 +72,14 @@ func (c *clock) Advance(d time.Duration) { c.at.Add(int64(d)) }
 // faulty is a store that can fail.
 type faulty struct {
 	store.Store
-	history, kv atomic.Bool
+	history, kv, roles atomic.Bool
+}
+
+func (f *faulty) Find(ctx context.Context, q store.Query) (store.Page, error) {
+	if f.roles.Load() && len(q.Types) == 1 && q.Types[0] == "PractitionerRole" {
+		return store.Page{}, store.ErrUnavailable
+	}
+	return f.Store.Find(ctx, q)
 }
 
 func (f *faulty) History(ctx context.Context, s store.Span) (store.Page, error) {
