@@ -25,7 +25,7 @@ func TestWrongConfigurationNamesTheKey(t *testing.T) {
 	}{
 		"public address without authorization": {func(c *app.Config) { c.Listen = "0.0.0.0:8080" }, "auth", "loopback"},
 		"all addresses":                        {func(c *app.Config) { c.Listen = ":8080" }, "auth", "loopback"},
-		"unknown mode":                         {func(c *app.Config) { c.Auth = "smart" }, "auth", "off"},
+		"unknown mode":                         {func(c *app.Config) { c.Auth = "basic" }, "auth", "off"},
 		"no port":                              {func(c *app.Config) { c.Listen = "localhost" }, "listen", "host:port"},
 		"port in no range":                     {func(c *app.Config) { c.Listen = "127.0.0.1:99999" }, "listen", "port"},
 		"store of no kind":                     {func(c *app.Config) { c.Store = "postgres://x" }, "store", "embedded:DIR"},

@@ -161,6 +161,7 @@ func (p place) request(tb testing.TB, path string) *http.Request {
 	if err != nil {
 		tb.Fatal(err)
 	}
+	r.URL.Scheme, r.URL.Host = "", "" // as a server reads it: a path, and a Host beside it
 	r.Header.Set("Accept", "application/fhir+json")
 	return r
 }

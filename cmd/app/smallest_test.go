@@ -93,7 +93,9 @@ type liar struct{ fhir.Doer }
 func (l liar) Do(ctx context.Context, r fhir.Request) (fhir.Response, error) {
 	r.Query = slices.Clone(r.Query)
 	for i, one := range r.Query {
-		r.Query[i].Value = strings.ReplaceAll(one.Value, "ge", "gt")
+		if !strings.HasPrefix(one.Name, "_page") { // sealed: any letters may stand in it
+			r.Query[i].Value = strings.ReplaceAll(one.Value, "ge", "gt")
+		}
 	}
 	return l.Doer.Do(ctx, r)
 }

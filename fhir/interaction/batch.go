@@ -135,9 +135,13 @@ const ranks = 4
 // side; entries on one resource stay in order. Failures stay in their entries.
 func (e *Engine) batch(ctx context.Context, entries []*entry) {
 	seed := maphash.MakeSeed()
+	width := e.workers()
+	if width > 1 { // one worker goes in order; several share more lanes than they are, to be done together
+		width *= 4
+	}
 	var room room
 	for rank := range ranks {
-		lanes := make([][]*entry, 4*e.workers())
+		lanes := make([][]*entry, width)
 		for _, x := range entries {
 			if x.err == nil && x.rank() == rank {
 				at := maphash.String(seed, x.lane()) % uint64(len(lanes))

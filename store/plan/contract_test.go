@@ -274,7 +274,7 @@ func (s *shelf) History(ctx context.Context, span store.Span) (store.Page, error
 		}
 	}
 	page := store.Page{Total: -1}
-	total := int64(0)
+	total, used, full := int64(0), 0, false
 	for _, v := range slices.Backward(s.versions) {
 		if v.Action == store.Erase {
 			continue
@@ -285,11 +285,12 @@ func (s *shelf) History(ctx context.Context, span store.Span) (store.Page, error
 		}
 		total++
 		switch {
-		case after != 0 && uint64(v.Seq) >= after:
-		case len(page.Versions) < span.Count:
-			page.Versions = append(page.Versions, v)
-		case span.Count > 0:
-			page.Next = fmt.Sprintf("%d@%s", page.Versions[span.Count-1].Seq, level)
+		case after != 0 && uint64(v.Seq) >= after, span.Count == 0:
+		case !full && len(page.Versions) < span.Count && (len(page.Versions) == 0 || span.Bytes == 0 || used+len(v.Raw) <= span.Bytes):
+			page.Versions, used = append(page.Versions, v), used+len(v.Raw)
+		default:
+			full = true
+			page.Next = fmt.Sprintf("%d@%s", page.Versions[len(page.Versions)-1].Seq, level)
 		}
 	}
 	if span.Total {
