@@ -149,6 +149,9 @@ func TestT5_ReverseChainNeedsItsType(t *testing.T) {
 	for _, query := range []string{"_has:Observation:patient:value-quantity=gt3", "_has:Encounter:patient:_has:Observation:encounter:code=y", "_list=lb"} {
 		s.wantsStatus(t, fhir.Access{{Type: "Patient", Letters: "rs"}}, 403, "GET", "Patient?"+query, "")
 	}
+	two := fhir.Access{{Type: "Patient", Letters: "rs"}, {Type: "Encounter", Letters: "rs", Filter: "status=finished"}}
+	s.wantsStatus(t, two, 403, "GET", "Patient?_has:Encounter:patient:_has:Observation:encounter:code=y", "")
+	s.wantsStatus(t, two, 403, "GET", "Encounter?subject:Patient._has:Observation:patient:code=y", "")
 }
 
 func TestT6_BinarySearchFindsNothing(t *testing.T) {
@@ -246,6 +249,8 @@ func TestT12_EveryTypeIsOwnOnly(t *testing.T) {
 	for _, url := range []string{"Group/groupa", "Group", "Subscription/sa", "AuditEvent/ua", "AuditEvent?patient=Patient/a", "Slot", "Bundle"} {
 		s.wantsStatus(t, mine, 403, "GET", url, "")
 	}
+	s.wantsStatus(t, mine, 403, "POST", "Provenance", `{"resourceType":"Provenance","target":[{"reference":"Observation/ob"}],"recorded":"2020-01-01T00:00:00Z","agent":[{"who":{"reference":"Patient/a"}}]}`)
+	s.wantsStatus(t, fhir.Access{{Type: "Basic", Letters: "c"}}, 201, "POST", "Basic", `{"resourceType":"Basic","code":{"text":"x"}}`)
 	s.wantsStatus(t, mine, 200, "GET", "Practitioner/p", "")
 	s.wantsStatus(t, mine, 403, "PUT", "Practitioner/p", `{"resourceType":"Practitioner","id":"p","active":true}`)
 }
