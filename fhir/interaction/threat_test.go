@@ -174,6 +174,22 @@ func TestT7_ChainOverHiddenPatients(t *testing.T) {
 	}
 }
 
+// A search by the patient whose record it is needs no second look; by other
+// links to the patient it does.
+func TestT7_OtherLinksToThePatient(t *testing.T) {
+	s := hospital(t)
+	s.write(t, `{"resourceType":"Observation","id":"about","status":"final","code":{"text":"x"},"subject":{"reference":"Patient/b"},"focus":[{"reference":"Patient/a"}]}`)
+	s.write(t, `{"resourceType":"Appointment","id":"with","status":"booked","participant":[{"actor":{"reference":"Patient/b"},"status":"accepted"}],"supportingInformation":[{"reference":"Patient/a"}]}`)
+	for query, want := range map[string]string{
+		"Observation?focus=Patient/a": `"total":0`, "Observation?focus=Patient/a&patient=a": `"total":0`, "Observation?patient=a": `"total":2`, "Observation?subject=Patient/a": `"total":2`, "Observation?performer=Patient/a": `"total":0`,
+		"Observation?subject=Patient/b": `"total":0`, "Observation?focus:missing=false": `"total":0`, "Appointment?supporting-info=Patient/a": `"total":0`, "Observation?patient=a,b": `"total":2`,
+	} {
+		if got := s.wantsStatus(t, chart(t, "rs"), 200, "GET", query, ""); !strings.Contains(got, want) {
+			t.Errorf("%s: %s, want %s", query, got, want)
+		}
+	}
+}
+
 func TestT8_NoScopeIsTheSame403(t *testing.T) {
 	s := hospital(t)
 	only := fhir.Access{{Type: "Patient", Letters: "rs"}}

@@ -87,23 +87,30 @@ func (v View) part(typ, param, of string) bool {
 	if !ok || !also {
 		return false
 	}
-	wider := places(typ, b.Expression)
-	for _, place := range places(typ, a.Expression) {
+	wider, _ := v.places(typ, b.Expression)
+	narrower, whole := v.places(typ, a.Expression)
+	for _, place := range narrower {
 		if !slices.Contains(wider, place) && !slices.Contains(wider, strings.TrimSuffix(place, toPatients)) {
 			return false
 		}
 	}
-	return true
+	return whole && len(narrower) > 0
 }
 
-// places are the parts of an expression that are about a type.
-func places(typ, expression string) (out []string) {
+// places are the parts of an expression that are about a type; whole says that
+// nothing else in it is.
+func (v View) places(typ, expression string) (out []string, whole bool) {
+	whole = true
 	for one := range strings.SplitSeq(expression, "|") {
-		if one = strings.TrimSpace(one); strings.HasPrefix(one, typ+".") {
+		one = strings.TrimSpace(one)
+		of, _, _ := strings.Cut(one, ".")
+		if _, other := v.spec.Ownership(of); of == typ {
 			out = append(out, one)
+		} else if !other {
+			whole = false // it may be about any type
 		}
 	}
-	return out
+	return out, whole
 }
 
 // eachType holds for resources of one of the types that meet its limit.
